@@ -1,0 +1,214 @@
+"""One YAML describes one run: a section per stage, every key checked, `section.key=value` overrides it.
+
+The door and the stages know these models; everything below takes plain keyword arguments.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sclvlm.errors import ConfigError
+from sclvlm.storage import describe
+
+STAGES = ("infer", "label", "train", "evaluate", "report")
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys are errors, wrong types are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class RunSection(Section):
+    """Where a run lives, and the seed everything derives from."""
+
+    dir: str
+    seed: int = Field(default=0, ge=0)
+
+
+class ModelSection(Section):
+    """The model to start from: a local transformers directory or a hub id, and how to compute with it."""
+
+    path: str
+    revision: str | None = None
+    adapter: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    attention: str = "sdpa"
+    trust_remote_code: bool = False
+
+
+class DataSection(Section):
+    """The record files a run starts from; each is needed only by the stages that read it."""
+
+    samples: str | None = None
+    pairs: str | None = None
+    test: str | None = None
+
+
+class AskSection(Section):
+    """How questions are put: the two turns, their sampling, and how many are answered at once."""
+
+    engine: Literal["hf"] = "hf"
+    initial: str = "reasoned"
+    review: str = "complete"
+    turns: int = Field(default=2, ge=1)
+    draws: int = Field(default=1, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+    temperature: float = Field(default=0.0, ge=0.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    max_new_tokens: int = Field(default=256, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    continue_cache: bool = True
+    max_failed_share: float = Field(default=0.0, ge=0.0, le=1.0)
+
+
+class LabelSection(Section):
+    """Which graded traces become pairs."""
+
+    pairing: Literal["refine", "independent"] = "refine"
+    sources: tuple[Literal["i->c", "c->i"], ...] = ("i->c", "c->i")
+    unparsed: Literal["drop", "rejected"] = "drop"
+    balance: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_to_tuple(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("sources"), list):
+            return {**data, "sources": tuple(data["sources"])}
+        return data
+
+
+class LoraSection(Section):
+    """Low-rank adapters on the language model's linear layers; `targets` are endings of module names."""
+
+    rank: int = Field(default=8, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.05, ge=0.0, lt=1.0)
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_to_tuple(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("targets"), list):
+            return {**data, "targets": tuple(data["targets"])}
+        return data
+
+
+class TrainSection(Section):
+    """The preference stage. `args` goes to transformers' TrainingArguments as it is."""
+
+    loss: Literal["dpo", "sft"] = "dpo"
+    beta: float = Field(default=0.1, gt=0.0)
+    dpo_weight: float = Field(default=1.0, ge=0.0)
+    nll_weight: float = Field(default=0.0, ge=0.0)
+    max_length: int = Field(default=2048, ge=1)
+    lora: LoraSection = LoraSection()
+    projector: Literal["frozen", "full"] = "frozen"
+    merge: bool = False
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class ReportSection(Section):
+    """What the report says beside the figures."""
+
+    title: str = "Before and after self-correction learning"
+    gallery: int = Field(default=12, ge=0)
+    resamples: int = Field(default=10_000, ge=100)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+
+
+class Config(Section):
+    """A complete run. `sclvlm run` executes the stages whose section is present."""
+
+    run: RunSection
+    model: ModelSection
+    data: DataSection = DataSection()
+    infer: AskSection | None = None
+    label: LabelSection | None = None
+    train: TrainSection | None = None
+    evaluate: AskSection | None = None
+    report: ReportSection | None = None
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages this config has a section for, in order."""
+        return tuple(stage for stage in STAGES if getattr(self, stage) is not None)
+
+    @property
+    def folder(self) -> Path:
+        """The run directory."""
+        return Path(self.run.dir)
+
+    @model_validator(mode="after")
+    def _stages_have_their_inputs(self) -> Self:
+        if self.infer and not self.data.samples:
+            raise ValueError("data.samples must name a samples file when there is an infer section")
+        if self.label and not self.infer:
+            raise ValueError("label reads what infer wrote: add an infer section")
+        if self.train and not (self.label or self.data.pairs):
+            raise ValueError("train needs pairs: add a label section, or name a file in data.pairs")
+        if self.evaluate and not self.data.test:
+            raise ValueError("data.test must name a samples file when there is an evaluate section")
+        if self.report and not self.evaluate:
+            raise ValueError("report shows what evaluate measured: add an evaluate section")
+        return self
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> Config:
+    """The config in `path` with `section.key=value` overrides (values in YAML) applied.
+
+    Raises ConfigError naming file, key, rule and what was found.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the config: {error.strerror}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected sections such as run: and model:, got {type(data).__name__}.")
+    for override in overrides or []:
+        _apply(data, override)
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {describe(error)}.{_remedy(error)}") from None
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    *parents, last = key.split(".")
+    if not equals or not parents or not all([*parents, last]):
+        raise ConfigError(f"override {override!r}: expected section.key=value, such as train.beta=0.2.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"override {override!r}: the value is not valid YAML.") from None
+    for parent in parents:
+        if not isinstance(data.setdefault(parent, {}), dict):
+            raise ConfigError(f"override {override!r}: {parent} is not a section.")
+        data = data[parent]
+    data[last] = value
+
+
+def _remedy(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    if first["type"] != "extra_forbidden":
+        return ""
+    section: Any = Config
+    for part in first["loc"][:-1]:
+        section = _section_of(section, str(part))
+    known = ", ".join(section.model_fields) if section else ""
+    return f" Known keys there: {known}." if known else ""
+
+
+def _section_of(model: Any, key: str) -> Any:
+    """The Section class under `key` of `model`, optional or not; None when there is none."""
+    field = model.model_fields.get(key) if model else None
+    candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), None)

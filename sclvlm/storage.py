@@ -1,0 +1,186 @@
+"""Record files: JSON lines, one record a line, read as a stream, appended line by line, replaced atomically.
+
+Image paths stand in a file relative to that file, and in memory as absolute paths: `read_records` and the
+writers translate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from pydantic import ValidationError
+
+from sclvlm.errors import SclvlmError
+from sclvlm.records import Record, Sample
+
+R = TypeVar("R", bound=Record)
+
+
+def read_records(path: Path, model: type[R]) -> Iterator[R]:
+    """The records of `path`, one at a time, with absolute image paths.
+
+    Raises SclvlmError naming file:line:field for a line that breaks the record's rules, and for a file that
+    is missing or holds no record.
+    """
+    if not path.is_file():
+        raise SclvlmError(f"{path}: no such file. Expected JSON lines of {model.__name__} records.")
+    empty = True
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                empty = False
+                yield _parse(line, f"{path}:{number}", model, path.parent)
+    if empty:
+        raise SclvlmError(f"{path}: the file is empty, expected at least one {model.__name__} record a line.")
+
+
+def write_records(path: Path, records: Iterable[Record]) -> int:
+    """Write all `records` to `path`, which appears whole or not at all. Returns how many."""
+    count = 0
+    with AtomicFile(path) as file:
+        for record in records:
+            file.write(to_line(record, path.parent))
+            count += 1
+    return count
+
+
+class RecordAppender:
+    """Appends records to a file, each line flushed, after cutting off a last line torn by a crash."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        repair_torn_line(path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def append(self, record: Record) -> None:
+        """Write one record as one line."""
+        self._file.write(to_line(record, self._path.parent))
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def repair_torn_line(path: Path) -> None:
+    """Cut `path` behind its last newline: a line without one was being written when a run died."""
+    if not path.is_file():
+        return
+    with path.open("rb+") as file:
+        data = file.read()
+        if data and not data.endswith(b"\n"):
+            file.truncate(data.rfind(b"\n") + 1)
+
+
+class AtomicFile:
+    """A text file that replaces `path` when the block ends well, and leaves nothing behind when it does not."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._partial.open("w", encoding="utf-8")
+        return self
+
+    def write(self, text: str) -> None:
+        """Append `text` to the file being made."""
+        self._file.write(text)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        if kind is None:
+            os.replace(self._partial, self._path)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text`, atomically."""
+    with AtomicFile(path) as file:
+        file.write(text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def to_line(record: Record, folder: Path) -> str:
+    """`record` as a line of a file in `folder`, image paths relative to it."""
+    data = record.model_dump(mode="json")
+    if data.get("images"):
+        data["images"] = [os.path.relpath(image, folder) for image in data["images"]]
+    return json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of the bytes of `path`, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parse(line: str, where: str, model: type[R], folder: Path) -> R:
+    try:
+        data = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise SclvlmError(f"{where}: not a JSON object ({error.msg} at column {error.colno}).") from None
+    if not isinstance(data, dict):
+        raise SclvlmError(f"{where}: expected a JSON object, got {type(data).__name__}.")
+    try:
+        record = model.model_validate(data)
+    except ValidationError as error:
+        raise SclvlmError(f"{where}: {describe(error)}. Fix the line or remove it.") from None
+    return _with_absolute_images(record, folder, where)
+
+
+def describe(error: ValidationError) -> str:
+    """The first problem of a pydantic error as `field: law, got value`; the others only counted."""
+    first, *others = error.errors(include_url=False)
+    place = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    found = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r:.80}"
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{place}: {message}{found}{more}" if place else f"{message}{found}{more}"
+
+
+def _with_absolute_images(record: R, folder: Path, where: str) -> R:
+    images: tuple[str, ...] = getattr(record, "images", ())
+    if not images:
+        return record
+    root = folder.absolute()
+    resolved = tuple(os.path.normpath(root / image) for image in images)
+    if isinstance(record, Sample):
+        _check_inside(images, resolved, root, where)
+    return record.model_copy(update={"images": resolved})
+
+
+def _check_inside(images: Iterable[str], resolved: Iterable[str], root: Path, where: str) -> None:
+    for image, path in zip(images, resolved, strict=True):
+        if not Path(path).is_relative_to(root):
+            raise SclvlmError(f"{where}: images: {image!r} leaves the folder of the file. Keep images beside it.")
+
+
+def unique_by(records: Iterable[R], key: Callable[[R], Any], where: Path) -> Iterator[R]:
+    """`records` unchanged; raises SclvlmError at the first whose key was seen before."""
+    seen = set()
+    for record in records:
+        if (value := key(record)) in seen:
+            raise SclvlmError(f"{where}: id {value!r} stands twice. Every record needs an id of its own.")
+        seen.add(value)
+        yield record
