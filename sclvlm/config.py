@@ -5,6 +5,7 @@ The door and the stages know these models; everything below takes plain keyword 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,6 +16,15 @@ from sclvlm.errors import ConfigError
 from sclvlm.storage import describe
 
 STAGES = ("infer", "label", "train", "evaluate", "report")
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 5e-5 as a number, as YAML 1.2 does; PyYAML by itself takes it for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 class Section(BaseModel):
@@ -38,7 +48,7 @@ class ModelSection(Section):
     adapter: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
-    attention: str = "sdpa"
+    attention: str = "auto"
     trust_remote_code: bool = False
 
 
@@ -104,7 +114,7 @@ class TrainSection(Section):
 
     loss: Literal["dpo", "sft"] = "dpo"
     beta: float = Field(default=0.1, gt=0.0)
-    dpo_weight: float = Field(default=1.0, ge=0.0)
+    loss_weight: float = Field(default=1.0, ge=0.0)
     nll_weight: float = Field(default=0.0, ge=0.0)
     max_length: int = Field(default=2048, ge=1)
     lora: LoraSection = LoraSection()
@@ -165,10 +175,10 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     Raises ConfigError naming file, key, rule and what was found.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the config: {error.strerror}.") from None
-    except yaml.YAMLError as error:
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected sections such as run: and model:, got {type(data).__name__}.")
@@ -186,11 +196,13 @@ def _apply(data: dict[str, Any], override: str) -> None:
     if not equals or not parents or not all([*parents, last]):
         raise ConfigError(f"override {override!r}: expected section.key=value, such as train.beta=0.2.")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
         raise ConfigError(f"override {override!r}: the value is not valid YAML.") from None
     for parent in parents:
-        if not isinstance(data.setdefault(parent, {}), dict):
+        if data.get(parent) is None:
+            data[parent] = {}
+        if not isinstance(data[parent], dict):
             raise ConfigError(f"override {override!r}: {parent} is not a section.")
         data = data[parent]
     data[last] = value

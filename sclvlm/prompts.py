@@ -21,7 +21,7 @@ REASONED = f"Reason step by step. {MARKED}"
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text with `{question}`, `{options}` and `{hint}` (initial prompts) or none of them (review prompts)."""
+    """A text with `{question}`, `{options}` and `{hint}` (initial prompts), or none (review prompts)."""
 
     name: str
     version: int
@@ -106,12 +106,14 @@ def load_prompt(role: str, spec: str) -> Prompt:
 def _from_yaml(path: Path, name: str, role: str) -> Prompt:
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot read prompts: {error}") from None
     entry = entries.get(name) if isinstance(entries, dict) else None
     if not isinstance(entry, dict) or not isinstance(entry.get(role), str):
         raise ConfigError(f"{path}: expected an entry {name!r} with a text under {role!r}.")
-    prompt = Prompt(name, int(entry.get("version", 1)), entry[role])
+    if not isinstance(version := entry.get("version", 1), int):
+        raise ConfigError(f"{path}: prompt {name!r}: version must be a whole number, got {version!r}.")
+    prompt = Prompt(name, version, entry[role])
     _check_placeholders(prompt, {"question", "options", "hint"} if role == "initial" else set(), path)
     return prompt
 
@@ -120,8 +122,9 @@ def _check_placeholders(prompt: Prompt, allowed: set[str], path: Path) -> None:
     try:
         used = {field for _, field, _, _ in string.Formatter().parse(prompt.text) if field is not None}
     except ValueError as error:
-        raise ConfigError(f"{path}: prompt {prompt.name!r}: {error}. Write {{{{ for a literal brace.") from None
-    if unknown := used - allowed:
         raise ConfigError(
-            f"{path}: prompt {prompt.name!r} may use {sorted(allowed) or 'no placeholder'}, got {sorted(unknown)}."
-        )
+            f"{path}: prompt {prompt.name!r}: {error}. Write {{{{ for a literal brace."
+        ) from None
+    if unknown := used - allowed:
+        may = sorted(allowed) or "no placeholder"
+        raise ConfigError(f"{path}: prompt {prompt.name!r} may use {may}, got {sorted(unknown)}.")

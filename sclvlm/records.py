@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Message = dict[str, Any]
-"""A chat message: {"role": "user|assistant|system", "content": [{"type": "text", "text": ...} | {"type": "image"}]}."""
+"""{"role": "user|assistant|system", "content": [{"type": "image"}, {"type": "text", "text": ...}]}."""
 
 LETTERS = string.ascii_uppercase
 
@@ -65,7 +65,8 @@ class Record(BaseModel):
         if not unknown:
             return data
         known = {key: value for key, value in data.items() if key in cls.model_fields}
-        return {**known, "meta": {**unknown, **(known.get("meta") or {})}}
+        meta = known.get("meta") or {}
+        return {**known, "meta": {**unknown, **meta} if isinstance(meta, dict) else meta}
 
 
 class Sample(Record):
@@ -100,7 +101,9 @@ class Sample(Record):
     def _answer_fits_kind(self) -> Self:
         if self.kind is AnswerKind.CHOICE:
             if not 2 <= len(self.choices) <= len(LETTERS):
-                raise ValueError(f"choices must hold 2 to 26 options for kind=choice, got {len(self.choices)}")
+                raise ValueError(
+                    f"choices must hold 2 to 26 options for kind=choice, got {len(self.choices)}"
+                )
             if self.answer not in self.labels:
                 allowed = ", ".join(self.labels)
                 raise ValueError(
@@ -256,4 +259,6 @@ def count_images(messages: list[Message]) -> int:
 def _check_images(prompt: list[Message], images: tuple[str, ...]) -> None:
     placeholders = count_images(prompt)
     if placeholders != len(images):
-        raise ValueError(f"prompt must hold one image placeholder per image: {placeholders} for {len(images)} images")
+        raise ValueError(
+            f"prompt must hold one image placeholder per image: {placeholders} for {len(images)} images"
+        )

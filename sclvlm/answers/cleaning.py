@@ -1,0 +1,158 @@
+"""What a response says, without how it was written: characters, markup, special tokens, thoughts."""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+
+HEAD, TAIL = 20_000, 80_000
+"""Characters read of a response that is longer: only a loop is, and its middle repeats its end."""
+
+_THOUGHT_END = re.compile(r"</(?:think|thinking|thought)>|◁/think▷", re.IGNORECASE)
+_THOUGHT_START = re.compile(r"<(?:think|thinking|thought)>|◁think▷", re.IGNORECASE)
+
+_END = (
+    r"(?:<\|(?:im_end|eot_id|eom_id|end|endoftext|end_of_text|end.of.sentence|return)\|>"
+    r"|</s>|<eos>|<end_of_turn>|<end_of_utterance>)"
+)
+_END_OF_TURN = re.compile(_END, re.IGNORECASE)
+_LEADING = re.compile(
+    rf"^(?:\s|{_END}|<s>|<bos>|<\|begin_of_text\|>)*+"
+    r"(?:(?:<\|(?:im_start|start_header_id)\|>|<start_of_turn>)?\s*(?:assistant|model)\s*(?:[:\n]|<\|[a-z_]+\|>))?",
+    re.IGNORECASE,
+)
+"""What may stand before a response that was decoded with its special tokens."""
+_GLM_BOX = re.compile(r"<\|begin_of_box\|>(.{0,500}?)<\|end_of_box\|>", re.DOTALL)
+_SPECIAL = re.compile(r"<\|[^|<>\n]{1,40}\|>|<(?:s|pad|unk|bos|image)>|\[/?INST\]")
+_INLINE_TAG = re.compile(r"</?(?:b|i|em|strong|u|code|span|sub|sup)>", re.IGNORECASE)
+_TAG = re.compile(r"</?(?!answer>)[a-z_]{1,20}\s?/?>", re.IGNORECASE)
+
+_LATEX_FONT = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname)\s*\{([^{}]*)\}"
+)
+_LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_LATEX_BOX = re.compile(r"\\{1,2}(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*+)\}")
+_LATEX_SPACE = re.compile(r"\\[,;:! ]")
+_LATEX_ESCAPE = re.compile(r"\\([%$#&_])")
+_LATEX_DELIMITER = re.compile(r"\\[()\[\]]|\$\$")
+_LATEX_DOLLARS = re.compile(r"\$([^$\n]{1,200})\$")
+
+_HYPHEN = re.compile(r"(?<=[a-z])-(?=[a-z])")
+_DIGIT_LETTER = re.compile(r"((?<![a-z\d])\d+)(?=[a-z]{1,4}\b)")
+_STRUCK = re.compile(r"~~[^~\n]{0,200}~~")
+_STARS = re.compile(r"(?<!\d)(?<!\d )\*{1,3}+|\*{1,3}+(?!\s?\d)")
+_UNDERSCORES = re.compile(
+    r"(?<![A-Za-z0-9_\\])_{1,3}+(?=[A-Za-z0-9(#])|(?<=[A-Za-z0-9.)!?#])_{1,3}+(?![A-Za-z0-9_])"
+)
+_BULLET = re.compile(r"^[ \t]*(?:[-+•>][ \t]+)+(?=\D)", re.MULTILINE)
+
+
+def clean(text: str) -> str | None:
+    """`text` after its thought, as plain characters; `<answer>` tags stand for every kind of box.
+
+    None when a thought was begun and not ended: what stands in it is not an answer yet.
+    """
+    said = _after_thought(text)
+    if said is None:
+        return None
+    if len(said) > HEAD + TAIL:
+        said = f"{said[:HEAD]}\n{said[-TAIL:]}"
+    return _without_markdown(_without_latex(_without_special_tokens(fold(said)))).strip()
+
+
+def plain(text: str) -> str:
+    """An option as it is compared: cleaned, lower case, single spaces, `dark-blue` as `dark blue`."""
+    text = _HYPHEN.sub(" ", _without_markdown(_without_latex(fold(text))).casefold())
+    return " ".join(_DIGIT_LETTER.sub(r"\1 ", text).split()).strip(" .,;:!?\"'")
+
+
+def _after_thought(text: str) -> str | None:
+    """What follows the last end of a thought. Its start may be missing: chat templates write it."""
+    ends = [match.end() for match in _THOUGHT_END.finditer(text)]
+    said = text[ends[-1] :] if ends else text
+    return None if _THOUGHT_START.search(said) else said
+
+
+def fold(text: str) -> str:
+    """NFKC, plain quotes and dashes, nothing invisible.
+
+    Character by character, and long runs of accents cut, so that no text costs more than linear time:
+    canonical ordering alone is quadratic in a run of combining marks.
+    """
+    if text.isascii():
+        return text
+    folded = text.translate({ord(char): _fold_char(char) for char in set(text) if not char.isascii()})
+    if marks := "".join(char for char in set(folded) if unicodedata.combining(char)):
+        some = re.escape(marks)
+        folded = re.sub(f"([{some}]{{4}})[{some}]+", r"\1", folded)
+    return unicodedata.normalize("NFC", folded)
+
+
+_QUOTES_AND_DASHES = {
+    **dict.fromkeys("‘’‚‛′´", "'"),
+    **dict.fromkeys("“”„‟″", '"'),
+    **dict.fromkeys("‐‑‒–−", "-"),
+    "。": ".",
+    "、": ",",
+    "—": " - ",
+    "×": "*",
+    "▁": " ",
+}
+
+
+@functools.lru_cache(maxsize=4096)
+def _fold_char(char: str) -> str:
+    """One character in its plain form. 10² becomes 10^2, not 102, and 2½ becomes 2 1/2, not 21/2."""
+    if char in _QUOTES_AND_DASHES:
+        return _QUOTES_AND_DASHES[char]
+    if unicodedata.category(char) == "Cf":
+        return ""
+    plain = unicodedata.normalize("NFKC", char)
+    decomposition = unicodedata.decomposition(char)
+    if decomposition.startswith("<super>") and plain.isdigit():
+        return f"^{plain}"
+    if decomposition.startswith("<fraction>"):
+        return " " + plain.replace("⁄", "/")
+    return plain if len(plain) <= 4 else char  # a few ligatures unfold to whole sentences
+
+
+def _without_special_tokens(text: str) -> str:
+    """Nothing behind the first end of turn counts: a model that runs on talks to itself."""
+    text = _LEADING.sub("", text, count=1)
+    if "<" not in text and "[" not in text:
+        return text
+    text = _END_OF_TURN.split(text, maxsplit=1)[0]
+    if "<|begin_of_box|>" in text and "<|end_of_box|>" in text:
+        text = _GLM_BOX.sub(r"<answer>\1</answer>", text)
+    text = _INLINE_TAG.sub("", _SPECIAL.sub(" ", text))
+    return _TAG.sub("\n", text)
+
+
+def _without_latex(text: str) -> str:
+    """LaTeX as plain text: fonts and delimiters go, fractions become a/b, boxes become `<answer>` tags."""
+    if "\\" in text:
+        for _ in range(2):  # fonts nest once: \textbf{\text{B}}
+            text = _LATEX_FONT.sub(r"\1", text)
+        text = _LATEX_FRACTION.sub(r"\1/\2", text)
+        text = _LATEX_BOX.sub(r"<answer>\1</answer>", text)
+        text = _LATEX_DELIMITER.sub(" ", _LATEX_SPACE.sub(" ", text))
+        text = _LATEX_ESCAPE.sub(r"\1", text)
+    return _LATEX_DOLLARS.sub(_mathematics, text.replace("$$", " ")) if "$" in text else text
+
+
+def _mathematics(match: re.Match[str]) -> str:
+    """Dollars around mathematics go; in "$5 and $6" they are money and stay."""
+    inside = match[1]
+    return match[0] if inside != inside.strip() or re.match(r"\d+\s", inside) else inside
+
+
+def _without_markdown(text: str) -> str:
+    """Emphasis, code marks, bullets and struck text go; headings stay, since ## may mark the answer."""
+    if "~~" in text:
+        text = _STRUCK.sub(" ", text)
+    if "*" in text:
+        text = _STARS.sub("", text)
+    if "_" in text:
+        text = _UNDERSCORES.sub("", text)
+    return _BULLET.sub("", text.replace("`", ""))

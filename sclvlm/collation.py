@@ -1,0 +1,96 @@
+"""Records to a batch: P prompts with N completions each, and the policy's log-probabilities of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypedDict
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sclvlm.records import Demonstration, PreferencePair
+from sclvlm.rendering import Renderer, load_images, pad
+
+
+class PromptBatch(TypedDict):
+    """P prompts with N completions each, one row a completion: `prompt | completion`, prompts left-padded.
+
+    Completions so begin in the same column, and the last K + 1 positions hold all that is to be predicted.
+    """
+
+    inputs: dict[str, Tensor]  # of the model; input_ids (P * N, L), images once a row
+    targets: Tensor  # (P * N, K) ids of the completions, right-padded
+    mask: Tensor  # (P * N, K) 1 where a target counts
+    ids: list[str]  # P record ids
+    completions: int  # N
+
+
+class Logps(NamedTuple):
+    """Summed float32 log-probabilities in nats, and how many tokens each sum has. Both (P, N)."""
+
+    sums: Tensor
+    num_tokens: Tensor
+
+
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Turns records that have the same number of completions into a PromptBatch."""
+
+    renderer: Renderer
+
+    def __call__(self, records: Sequence[PreferencePair | Demonstration]) -> PromptBatch:
+        prompts = [self.renderer.text(record.prompt, reply=True) for record in records]
+        images = [load_images(record.images, record.prompt) for record in records]
+        completions = [
+            [self.renderer.completion(record.prompt, completion) for completion in record.completions]
+            for record in records
+        ]
+        count = len(completions[0])
+        encoded = self.renderer.encode(
+            [prompt for prompt in prompts for _ in range(count)], [each for each in images for _ in range(count)]
+        )
+        return build_batch(
+            encoded.ids,
+            [ids for row in completions for ids in row],
+            encoded.images,
+            record_ids=[record.id for record in records],
+            pad_id=self.renderer.policy.pad_id,
+        )
+
+
+def build_batch(
+    prompts: Sequence[Sequence[int]],
+    completions: Sequence[Sequence[int]],
+    images: dict[str, Tensor],
+    *,
+    record_ids: list[str],
+    pad_id: int,
+) -> PromptBatch:
+    """The batch of `prompts` and `completions` (both P * N rows of ids); masks come from lengths alone."""
+    prompt_ids, prompt_mask = pad(prompts, pad_id, left=True)
+    targets, mask = pad(completions, pad_id, left=False)
+    attention = torch.cat([prompt_mask, mask], 1)
+    inputs = {"input_ids": torch.cat([prompt_ids, targets], 1), "attention_mask": attention, **images}
+    return PromptBatch(
+        inputs=inputs,
+        targets=targets,
+        mask=mask,
+        ids=record_ids,
+        completions=len(prompts) // len(record_ids),
+    )
+
+
+def logps(model: Any, batch: PromptBatch) -> Logps:
+    """What `model` gives each completion of `batch`; differentiable."""
+    targets, mask = batch["targets"], batch["mask"]
+    width = targets.shape[1]
+    output = model(**batch["inputs"], use_cache=False, logits_to_keep=width + 1)
+    scores = output.logits[:, -width - 1 : -1].float()  # (P * N, K, vocabulary), each predicts its target
+    token_logps = -F.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none")
+    shape = (-1, batch["completions"])
+    sums = (token_logps.view_as(targets) * mask).sum(-1)
+    return Logps(sums.view(shape), mask.sum(-1).view(shape))

@@ -1,0 +1,218 @@
+"""Generation in process through transformers: batched, both turns in one key/value cache.
+
+Two paths give the same replies. The continuing one prefills only what each turn adds. The plain one encodes
+the whole conversation anew each turn and calls `model.generate`; it serves every model, also those whose
+cache can't be continued exactly.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
+
+from sclvlm.engines import Opening, Reply
+from sclvlm.engines.sampling import RowSampler, row_seed
+from sclvlm.models import Policy
+from sclvlm.records import Message, text_message
+from sclvlm.rendering import Renderer, load_images, pad
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HFEngine:
+    """Answers batches of conversations with a loaded policy."""
+
+    policy: Policy
+    seed: int
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    continue_cache: bool = True
+
+    def converse(self, openings: Sequence[Opening], follow_ups: Sequence[Message]) -> list[list[Reply]]:
+        """Replies to each opening and each follow-up; see `engines.Engine`."""
+        images = [load_images(opening.images, [opening.message]) for opening in openings]
+        conversations = [[opening.message] for opening in openings]
+        turns: _Turns = (_ContinuedTurns if self._may_continue() else _ScratchTurns)(self, images)
+        replies: list[list[Reply]] = [[] for _ in openings]
+        for turn in range(1 + len(follow_ups)):
+            seeds = [row_seed(self.seed, opening.id, opening.draw, turn) for opening in openings]
+            for said, conversation, reply in zip(
+                replies, conversations, turns.reply(conversations, self._sampler(seeds)), strict=True
+            ):
+                said.append(reply)
+                conversation.append(text_message("assistant", reply.text))
+                conversation.extend(follow_ups[turn : turn + 1])
+        return replies
+
+    def _sampler(self, seeds: list[int]) -> RowSampler:
+        return RowSampler(seeds, steps=self.max_new_tokens, temperature=self.temperature, top_p=self.top_p)
+
+    def _may_continue(self) -> bool:
+        return self.continue_cache and can_continue(self.policy.model)
+
+
+def can_continue(model: Any) -> bool:
+    """Whether a key/value cache of `model` can be continued with padding inside, exactly.
+
+    Not with sliding windows or recurrent layers (their states depend on the padding), not with positions
+    other than a running count (mrope), not where attention looks at token types.
+    """
+    text = model.config.get_text_config()
+    layers = set(getattr(text, "layer_types", None) or ["full_attention"])
+    rope = getattr(text, "rope_parameters", None) or {}
+    bidirectional = getattr(text, "use_bidirectional_attention", None)
+    windowed = getattr(text, "sliding_window", None) if getattr(text, "use_sliding_window", True) else None
+    return (
+        layers == {"full_attention"}
+        and not windowed
+        and not bidirectional
+        and "mrope_section" not in rope
+        and model.config.model_type not in ("gemma3", "paligemma")
+    )
+
+
+class _Turns:
+    """Replies to the last message of growing conversations."""
+
+    def __init__(self, engine: HFEngine, images: list[list[Image.Image]]) -> None:
+        self.engine, self.images = engine, images
+        self.policy, self.renderer = engine.policy, Renderer(engine.policy)
+
+    def reply(self, conversations: list[list[Message]], sampler: RowSampler) -> list[Reply]:
+        """One reply a conversation."""
+        raise NotImplementedError
+
+    def encode(self, conversations: list[list[Message]]) -> tuple[list[list[int]], dict[str, Tensor]]:
+        """Ids and image tensors of whole conversations, on the policy's device."""
+        texts = [self.renderer.text(conversation, reply=True) for conversation in conversations]
+        encoded = self.renderer.encode(texts, self.images)
+        return encoded.ids, to_model(encoded.images, self.policy)
+
+    def finish(self, tokens: list[int], logp: float) -> Reply:
+        """The reply that `tokens` spell; a stop token at the end is counted and not shown."""
+        stopped = bool(tokens) and tokens[-1] in self.policy.stop_ids
+        text = self.policy.tokenizer.decode(tokens[:-1] if stopped else tokens, skip_special_tokens=True)
+        return Reply(text, len(tokens), "stop" if stopped else "length", logp)
+
+
+class _ContinuedTurns(_Turns):
+    """Keeps the cache between turns; padding may lie anywhere in it, masked."""
+
+    def __init__(self, engine: HFEngine, images: list[list[Image.Image]]) -> None:
+        super().__init__(engine, images)
+        self.cache = DynamicCache(config=self.policy.model.config)
+        self.mask = torch.zeros((len(images), 0), dtype=torch.long, device=self.policy.device)
+        self.unseen: list[list[int]] = [[] for _ in images]  # picked, but not yet in the cache
+
+    @torch.inference_mode()
+    def reply(self, conversations: list[list[Message]], sampler: RowSampler) -> list[Reply]:
+        rows, images = self._additions(conversations)
+        ids, mask = pad(rows, self.policy.pad_id, left=True)
+        logits = self._extend(ids.to(self.mask.device), mask.to(self.mask.device), images)
+        stop = torch.tensor(self.policy.stop_ids, device=logits.device)
+        active = torch.ones(len(rows), dtype=torch.bool, device=logits.device)
+        picked, logps, lives = [], [], []
+        for step in range(self.engine.max_new_tokens):
+            tokens, token_logps = sampler.pick(logits, step)
+            picked.append(tokens)
+            logps.append(token_logps * active)
+            lives.append(active)
+            active = active & ~torch.isin(tokens, stop)
+            if not active.any() or step + 1 == self.engine.max_new_tokens:
+                break
+            logits = self._extend(tokens[:, None], active[:, None].long(), {})
+        self.unseen = [[token] if live else [] for token, live in zip(tokens.tolist(), active.tolist(), strict=True)]
+        lengths = torch.stack(lives).sum(0).tolist()
+        written = torch.stack(picked, 1).tolist()
+        sums = torch.stack(logps).sum(0).tolist()
+        return [
+            self.finish(row[:length], logp) for row, length, logp in zip(written, lengths, sums, strict=True)
+        ]
+
+    def _additions(self, conversations: list[list[Message]]) -> tuple[list[list[int]], dict[str, Tensor]]:
+        """What each conversation adds to the cache: all of it at first, then the follow-up."""
+        if self.mask.shape[1] == 0:
+            return self.encode(conversations)
+        added = [self.renderer.follow_up(said[:-1], said[-1]) for said in conversations]
+        if any(ids is None for ids in added):
+            self._start_over()
+            return self.encode(conversations)
+        return [[*unseen, *(ids or [])] for unseen, ids in zip(self.unseen, added, strict=True)], {}
+
+    def _start_over(self) -> None:
+        log.warning("the chat template rewrites earlier turns: each turn is encoded anew")
+        self.cache = DynamicCache(config=self.policy.model.config)
+        self.mask = self.mask[:, :0]
+
+    def _extend(self, ids: Tensor, mask: Tensor, images: dict[str, Tensor]) -> Tensor:
+        """Run `ids` (rows, new) behind the cache; float32 logits (rows, vocabulary) of the last position."""
+        seen = self.mask.shape[1]
+        self.mask = torch.cat([self.mask, mask], 1)
+        positions = self.mask.cumsum(1).sub(1).clamp(min=0)[:, seen:]
+        output = self.policy.model(
+            input_ids=ids,
+            attention_mask=self.mask,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **images,
+        )
+        logits: Tensor = output.logits[:, -1].float()
+        return logits
+
+
+class _ScratchTurns(_Turns):
+    """Encodes the whole conversation each turn and lets `model.generate` do the rest."""
+
+    @torch.inference_mode()
+    def reply(self, conversations: list[list[Message]], sampler: RowSampler) -> list[Reply]:
+        rows, images = self.encode(conversations)
+        ids, mask = pad(rows, self.policy.pad_id, left=True)
+        chooser = _Chooser(sampler)
+        written = self.policy.model.generate(
+            input_ids=ids.to(self.policy.device),
+            attention_mask=mask.to(self.policy.device),
+            max_new_tokens=self.engine.max_new_tokens,
+            do_sample=False,
+            logits_processor=LogitsProcessorList([chooser]),
+            eos_token_id=list(self.policy.stop_ids),
+            pad_token_id=self.policy.pad_id,
+            **images,
+        )[:, ids.shape[1] :].tolist()
+        logps = torch.stack(chooser.logps, 1)  # (rows, steps)
+        replies = []
+        for row, row_logps in zip(written, logps, strict=True):
+            stop = next((at for at, token in enumerate(row) if token in self.policy.stop_ids), len(row) - 1)
+            replies.append(self.finish(row[: stop + 1], row_logps[: stop + 1].sum().item()))
+        return replies
+
+
+class _Chooser(LogitsProcessor):  # type: ignore[misc]
+    """Lets a RowSampler choose inside `generate`: every token but the chosen one becomes impossible."""
+
+    def __init__(self, sampler: RowSampler) -> None:
+        self.sampler = sampler
+        self.logps: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        tokens, logps = self.sampler.pick(scores.float(), len(self.logps))
+        self.logps.append(logps)
+        return torch.full_like(scores, -torch.inf).scatter_(1, tokens[:, None], 0.0)
+
+
+def to_model(tensors: dict[str, Tensor], policy: Policy) -> dict[str, Tensor]:
+    """`tensors` on the policy's device, floating point ones in its precision."""
+    return {
+        name: tensor.to(policy.device, policy.model.dtype if tensor.is_floating_point() else None)
+        for name, tensor in tensors.items()
+    }

@@ -1,0 +1,43 @@
+"""Picking tokens so that a conversation's random numbers are its own, whatever batch it is in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def row_seed(seed: int, sample: str, draw: int, turn: int) -> int:
+    """A 63-bit seed for one reply."""
+    digest = hashlib.sha256(f"{seed}|{sample}|{draw}|{turn}".encode()).digest()
+    return int.from_bytes(digest[:8]) >> 1
+
+
+class RowSampler:
+    """Picks the next token of every row: the likeliest at temperature 0, else by inverting the CDF.
+
+    Row i uses uniform numbers drawn from `seeds[i]` alone, so neither batch size nor order changes them.
+    """
+
+    def __init__(self, seeds: Sequence[int], *, steps: int, temperature: float, top_p: float) -> None:
+        self._temperature, self._top_p = temperature, top_p
+        uniform = [torch.rand(steps, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        self._uniform = torch.stack(uniform).double()  # (rows, steps)
+
+    def pick(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Tokens (rows,) for float32 `logits` (rows, vocabulary), and their log-probabilities at temperature 1."""
+        tokens = logits.argmax(-1) if self._temperature == 0 else self._draw(logits, step)
+        logps = logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
+        return tokens, logps
+
+    def _draw(self, logits: Tensor, step: int) -> Tensor:
+        probabilities = (logits / self._temperature).softmax(-1).double()
+        descending, order = probabilities.sort(-1, descending=True, stable=True)
+        before = descending.cumsum(-1) - descending
+        kept = descending.masked_fill(before >= self._top_p, 0.0)  # the likeliest token always stays
+        cdf = kept.cumsum(-1)
+        threshold = self._uniform[:, step, None].to(cdf.device) * cdf[:, -1:]
+        rank = torch.searchsorted(cdf, threshold, right=True).clamp(max=cdf.shape[-1] - 1)
+        return order.gather(-1, rank)[:, 0]

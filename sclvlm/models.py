@@ -1,0 +1,194 @@
+"""Load a policy: weights, processor, adapters; vision-language and text-only models alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+from sclvlm.errors import ConfigError, SclvlmError
+from sclvlm.records import ModelRef
+
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+VISION = re.compile(r"(^|\.)(vision\w*|visual|image_encoder)($|\.)")
+PROJECTOR = re.compile(r"(^|\.)(multi_modal_projector|connector|merger|aligner|mm_projector)($|\.)")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A model with what turns messages into its inputs. `processor` is a tokenizer for text-only models."""
+
+    model: Any
+    processor: Any
+    ref: ModelRef
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer, alone or inside the processor."""
+        return getattr(self.processor, "tokenizer", self.processor)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Token ids that end a reply, the model's own first."""
+        stop = self.model.generation_config.eos_token_id
+        stop = self.tokenizer.eos_token_id if stop is None else stop
+        return (stop,) if isinstance(stop, int) else tuple(stop)
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills a row; always masked, so any id will do where a tokenizer has none."""
+        pad = self.tokenizer.pad_token_id
+        return self.stop_ids[0] if pad is None else int(pad)
+
+
+def load_policy(
+    path: str,
+    *,
+    revision: str | None = None,
+    adapter: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    attention: str = "auto",
+    trust_remote_code: bool = False,
+) -> Policy:
+    """The model at `path` (a directory or a hub id) on `device`, with the adapter in the directory `adapter`.
+
+    dtype "auto" is bfloat16 where the hardware multiplies it natively, else float32. Only safetensors are
+    read. Raises ConfigError when `path` or `adapter` names nothing, SclvlmError when what is there can't load.
+    """
+    where = resolve_device(device)
+    check_model_path(path)
+    source = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(path, **source)
+        sees = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        auto_model, auto_processor = (
+            (AutoModelForImageTextToText, AutoProcessor) if sees else (AutoModelForCausalLM, AutoTokenizer)
+        )
+        processor = auto_processor.from_pretrained(path, **source)
+        model = auto_model.from_pretrained(
+            path,
+            dtype=resolve_dtype(dtype, where),
+            attn_implementation=None if attention == "auto" else attention,
+            use_safetensors=True,
+            **source,
+        )
+    except (OSError, ValueError) as error:
+        raise SclvlmError(f"model.path {path!r}: cannot load: {str(error).strip().splitlines()[0]}") from error
+    if adapter is not None:
+        model = _with_adapter(model, adapter)
+    return Policy(model.to(where).eval(), processor, ModelRef(path=path, revision=revision, adapter=adapter))
+
+
+def check_model_path(path: str) -> None:
+    """Raise ConfigError unless `path` is a model directory or could be a hub id."""
+    folder = Path(path)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ConfigError(f"model.path {path!r}: the directory has no config.json. Name a transformers model directory.")
+    if not folder.is_dir() and not _may_be_hub_id(path):
+        raise ConfigError(
+            f"model.path {path!r}: no such directory. Name a transformers model directory or a hub id (owner/name)."
+        )
+
+
+def _may_be_hub_id(path: str) -> bool:
+    # `runs/x` looks like owner/name too: what begins with a folder that exists here is meant as a path.
+    return HUB_ID.fullmatch(path) is not None and not Path(path).parts[0] in (".", "..") and not (
+        "/" in path and Path(path).parts and Path(Path(path).parts[0]).is_dir()
+    )
+
+
+def _with_adapter(model: Any, adapter: str) -> Any:
+    if not (Path(adapter) / "adapter_config.json").is_file():
+        raise ConfigError(f"model.adapter {adapter!r}: no adapter_config.json there. Name a directory peft wrote.")
+    return PeftModel.from_pretrained(model, adapter)
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto` is the accelerator if there is one, else the CPU."""
+    if device != "auto":
+        return torch.device(device)
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where `device` multiplies it natively (Ampere and later, CPUs with AMX), else float32."""
+    if dtype != "auto":
+        resolved: torch.dtype = getattr(torch, dtype)
+        return resolved
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        native = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def freeze(model: nn.Module, pattern: re.Pattern[str] = VISION) -> None:
+    """Take the modules whose name matches `pattern` out of training for good.
+
+    They stay in eval mode whatever `model.train()` says: the running statistics of a batch norm must not move.
+    """
+    for name, module in model.named_modules():
+        if pattern.search(name):
+            module.requires_grad_(False).eval()
+            module.train = partial(_stay, module)  # type: ignore[method-assign]
+
+
+def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
+    return module
+
+
+def add_lora(
+    model: Any, *, rank: int, alpha: int, dropout: float, targets: Iterable[str], projector: bool
+) -> PeftModel:
+    """`model` with fresh LoRA adapters (float32) on its language model, and its projector trained in full if asked.
+
+    `targets` are endings of module names. Raises ConfigError when none is found.
+    """
+    endings = tuple(f".{target}" for target in targets)
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and f".{name}".endswith(endings)
+        and not VISION.search(name)
+        and not PROJECTOR.search(name)
+    ]
+    if not names:
+        raise ConfigError(f"train.lora.targets: no linear layer of the language model ends in {', '.join(endings)}.")
+    whole = [name for name, _ in model.named_modules() if _is_projector_root(name)] if projector else None
+    if projector and not whole:
+        raise ConfigError("train.projector: this model has no projector that could be trained. Set it to frozen.")
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=names, modules_to_save=whole
+    )
+    adapted = get_peft_model(model, config)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()  # optimizer steps below bfloat16's resolution must count
+    return adapted
+
+
+def _is_projector_root(name: str) -> bool:
+    return PROJECTOR.search(name) is not None and not PROJECTOR.search(name.rpartition(".")[0])

@@ -1,0 +1,159 @@
+"""The sole owner of chat templates: messages and images in, token ids and model inputs out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from sclvlm.errors import SclvlmError
+from sclvlm.models import Policy
+from sclvlm.records import Message, count_images
+
+SEQUENCE_KEYS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+
+
+class Encoded(NamedTuple):
+    """Token ids per conversation, images expanded, and the image tensors of all of them together."""
+
+    ids: list[list[int]]
+    images: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Renders conversations for one policy's processor."""
+
+    policy: Policy
+
+    def text(self, messages: Sequence[Message], *, reply: bool) -> str:
+        """`messages` through the chat template; `reply` opens the assistant's next turn."""
+        shaped = [self._shaped(message) for message in messages]
+        try:
+            text: str = self.policy.processor.apply_chat_template(
+                shaped, tokenize=False, add_generation_prompt=reply
+            )
+        except ValueError as error:
+            raise SclvlmError(f"model.path {self.policy.ref.path!r}: {error}") from error
+        return text
+
+    def encode(self, texts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> Encoded:
+        """Rendered `texts` with the images of each, in order, to ids and image tensors."""
+        if not any(images):
+            return Encoded([self.tokens(text) for text in texts], {})
+        self._check_images(texts)
+        batch = self.policy.processor(
+            text=list(texts),
+            images=[list(each) for each in images],
+            padding=True,
+            add_special_tokens=False,
+            return_tensors="pt",
+        )
+        rows = zip(batch["input_ids"], batch["attention_mask"], strict=True)
+        ids = [row[mask.bool()].tolist() for row, mask in rows]
+        return Encoded(ids, {key: value for key, value in batch.items() if key not in SEQUENCE_KEYS})
+
+    def tokens(self, text: str) -> list[int]:
+        """`text`, special tokens included as it spells them, to ids. No image may stand in it."""
+        ids: list[int] = self.policy.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def completion(self, prompt: Sequence[Message], completion: Sequence[Message]) -> list[int]:
+        """The ids that `completion` adds to the rendered `prompt`, up to and with the end of the turn.
+
+        The cut is made in the text, right where the model would begin to write. What a template puts behind
+        the end of the turn is not the model's to write, and is left out.
+        """
+        if len(completion) != 1 or completion[0]["role"] != "assistant":
+            raise SclvlmError("a completion must be one assistant message, got " + _roles(completion))
+        before = self.text(prompt, reply=True)
+        joined = self.text([*prompt, *completion], reply=False)
+        if not joined.startswith(before):
+            raise SclvlmError(
+                f"model.path {self.policy.ref.path!r}: its chat template changes the prompt once a reply follows, "
+                "so the reply can't be scored as the model would write it."
+            )
+        ids = self.tokens(joined[len(before) :])
+        stops = [position for position, token in enumerate(ids) if token in self.policy.stop_ids]
+        return ids[: stops[-1] + 1] if stops else [*self.tokens(joined[len(before) :].rstrip()), self.policy.stop_ids[0]]
+
+    def follow_up(self, conversation: Sequence[Message], message: Message) -> list[int] | None:
+        """The ids between the end of a reply and the next one: end of turn, `message`, opening of the reply.
+
+        conversation: ends with the assistant's reply. None when the template rewrites what was said before
+        (then the conversation must be encoded anew).
+        """
+        *before, reply = conversation
+        said = self.text(before, reply=True) + _text(reply)
+        joined = self.text([*conversation, message], reply=True)
+        return self.tokens(joined[len(said) :]) if joined.startswith(said) else None
+
+    def _shaped(self, message: Message) -> Message:
+        """Parts with only the keys they need; plain text for models that take no images."""
+        content = message["content"]
+        if not isinstance(content, str):
+            content = [_part(part) for part in content]
+            if self.policy.processor is self.policy.tokenizer:
+                content = "".join(part.get("text", "") for part in content)
+        elif self.policy.processor is not self.policy.tokenizer:
+            content = [{"type": "text", "text": content}]
+        return {"role": message["role"], "content": content}
+
+    def _check_images(self, texts: Sequence[str]) -> None:
+        if self.policy.processor is self.policy.tokenizer:
+            raise SclvlmError(f"model.path {self.policy.ref.path!r}: a text-only model can't answer about images.")
+
+
+def _part(part: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "image"} if part["type"] == "image" else {"type": "text", "text": part["text"]}
+
+
+def _text(message: Message) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
+
+
+def _roles(messages: Sequence[Message]) -> str:
+    return ", ".join(message["role"] for message in messages) or "nothing"
+
+
+def load_images(paths: Sequence[str], prompt: Sequence[Message]) -> list[Image.Image]:
+    """The pictures at `paths`, decoded, as RGB. Raises SclvlmError naming the file and what is wrong with it."""
+    if (placeholders := count_images(list(prompt))) != len(paths):
+        raise SclvlmError(f"prompt holds {placeholders} image placeholders for {len(paths)} images.")
+    return [load_image(Path(path)) for path in paths]
+
+
+def load_image(path: Path) -> Image.Image:
+    """One picture, decoded, as RGB."""
+    if not path.is_file():
+        raise SclvlmError(f"{path}: no such image. Put it there, or drop the record that names it.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return image.convert("RGB")
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise SclvlmError(f"{path}: the image is too large to be decoded safely: {error}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise SclvlmError(
+            f"{path}: expected a readable image, got a broken one ({error}). Replace it, or drop the record that names it."
+        ) from None
+
+
+def pad(rows: Sequence[Sequence[int]], fill: int, *, left: bool) -> tuple[Tensor, Tensor]:
+    """Ragged `rows` as one (rows, longest) tensor of ids, and its mask: 1 for content, 0 for padding."""
+    width = max(len(row) for row in rows)
+    ids = torch.full((len(rows), width), fill)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for index, row in enumerate(rows):
+        span = slice(width - len(row), width) if left else slice(0, len(row))
+        ids[index, span] = torch.tensor(row, dtype=torch.long)
+        mask[index, span] = 1
+    return ids, mask

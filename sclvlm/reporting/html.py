@@ -1,0 +1,77 @@
+"""The report as one HTML file that needs nothing else: no script, no font, no picture from elsewhere.
+
+Model output is untrusted: the template escapes everything, and the page's own policy forbids scripts.
+"""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from sclvlm.records import Transition
+from sclvlm.reporting import charts, wording
+from sclvlm.reporting.schema import Report
+
+SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"BM": "image/bmp",
+}
+
+MAX_IMAGE_BYTES = 4 * 2**20
+"""Larger pictures are named instead of shown, so that the file stays one that a phone can open."""
+
+
+def render_html(report: Report, folder: Path = Path()) -> str:
+    """The whole report. folder: where relative image paths of `report` begin."""
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            main=report.main,
+            found=report.main.comparison(report.headline.turn),
+            accuracy=charts.accuracy_chart(report),
+            differences=[charts.difference_chart(report, turn) for turn in report.turns],
+            lines=charts.training_lines(report.training),
+            runs=list(zip(wording.RUNS, (report.main.before, report.main.after), strict=True)),
+            picture=lambda image: data_url(folder / image),
+        )
+    )
+
+
+def data_url(path: Path) -> str | None:
+    """The picture at `path` as a data URL; None when it is missing, too large or of no common format."""
+    try:
+        if path.stat().st_size > MAX_IMAGE_BYTES:
+            return None
+        data = path.read_bytes()
+    except OSError:
+        return None
+    kind = _kind(data)
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}" if kind else None
+
+
+def _kind(data: bytes) -> str | None:
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for start, kind in SIGNATURES.items() if data.startswith(start)), None)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # A line must not break between a number and its percent sign.
+    environment.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
+    environment.globals.update(wording=wording, transition=Transition)
+    return environment

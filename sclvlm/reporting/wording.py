@@ -1,0 +1,135 @@
+"""Numbers and findings as words, the same in every rendering."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from sclvlm.metrics import ALPHA, Comparison, Finding, Gain, Interval, Rate, Which
+from sclvlm.reporting.schema import Gallery, Settings
+
+RUNS = ("before", "after")
+
+TURN = {"first": "first turn", "last": "last turn"}
+
+FINDING = {
+    Finding.GAIN: "a gain beyond noise",
+    Finding.LOSS: "a loss beyond noise",
+    Finding.NOISE: "within noise",
+}
+
+
+def percent(share: float | None) -> str:
+    """0.451 as `45.1 %`; a dash where there is no share."""
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def points(difference: float) -> str:
+    """0.069 as `+6.9`, in percentage points, with a true minus sign."""
+    rounded = round(100 * difference, 1)
+    return f"{'−' if rounded < 0 else '+' if rounded > 0 else ''}{abs(rounded):.1f}"
+
+
+def range_of(interval: Interval, *, signed: bool = False) -> str:
+    """An interval of shares in percent, or of differences in points."""
+    if signed:
+        return f"[{points(interval.low)}, {points(interval.high)}]"
+    return f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def p_value(p: float | None) -> str:
+    """`p = 0.039`, or `p < 0.001`; a dash where there is none."""
+    if p is None:
+        return "–"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def rate(value: Rate) -> str:
+    """`45.1 % [40.2, 50.1]`."""
+    return f"{percent(value.value)} {range_of(value.interval)}"
+
+
+def gain(value: Gain) -> str:
+    """`+2.1 (12 gained, 5 lost)`."""
+    return f"{points(value.share)} ({value.gained} gained, {value.lost} lost)"
+
+
+def questions(name: str) -> str:
+    """A slice as the subject of a sentence."""
+    return f"{name} questions"
+
+
+def level(settings: Settings) -> str:
+    """0.95 as `95 %`."""
+    return f"{100 * settings.confidence:g} %"
+
+
+def evidence(comparison: Comparison, settings: Settings) -> str:
+    """`+6.9 points, 95 % interval [+3.1, +10.8], p < 0.001`."""
+    return (
+        f"{points(comparison.difference)} points, {level(settings)} interval "
+        f"{range_of(comparison.interval, signed=True)}, {p_value(comparison.p_value)}"
+    )
+
+
+def headline_sentence(name: str, turn: Which, comparison: Comparison, settings: Settings) -> str:
+    """What the comparison says, and no more than that."""
+    before, after = percent(comparison.before.value), percent(comparison.after.value)
+    where = f"on {questions(name)} ({TURN[turn]}, n = {comparison.n:,})"
+    found = evidence(comparison, settings)
+    if comparison.finding is Finding.NOISE:
+        return f"Accuracy {where} was {before} before and {after} after: {found}. {noise(comparison)}"
+    verb = "rose" if comparison.finding is Finding.GAIN else "fell"
+    return f"Accuracy {where} {verb} from {before} to {after}: {found}."
+
+
+def noise(comparison: Comparison) -> str:
+    """That nothing can be claimed, and what could have been seen."""
+    sentence = "This difference is within noise: it shows neither a gain nor a loss."
+    if comparison.detectable is None:
+        return sentence
+    seen = f"{100 * comparison.detectable:.1f}"
+    return f"{sentence} A true difference of {seen} points would be found four times in five."
+
+
+def format_caution(comparison: Comparison) -> str:
+    """How much of the difference came with readability alone."""
+    return (
+        f"Of the difference, {points(comparison.format.share)} points are format (unparsed answers that "
+        f"became correct, less the reverse) and {points(comparison.content.share)} are content (wrong "
+        "answers that became correct, less the reverse)."
+    )
+
+
+def reading_guide(settings: Settings) -> str:
+    """How to read the figures."""
+    return (
+        f"Brackets hold {level(settings)} intervals: of a share, Wilson's; of a difference, in percentage "
+        "points, a paired bootstrap that resamples questions about one image, or of one group, together. "
+        "p is McNemar's exact test, which takes questions for independent; for categories, which are many, "
+        "Holm's adjusted p stands beside it. A difference counts as gain or loss only when its interval "
+        f"leaves out 0 and p, adjusted where it is, is below {ALPHA}. An unparsed answer counts as wrong. "
+        "Format is the part of a difference from unparsed answers becoming correct, less the reverse; "
+        "content is the part from wrong answers."
+    )
+
+
+def drawn_from(gallery: Gallery) -> str:
+    """How the examples were chosen."""
+    changed = gallery.gains + gallery.losses
+    if not changed:
+        return "No first answer changed between correct and not correct."
+    return (
+        f"{changed:,} first answers changed between correct and not correct: {gallery.gains:,} gains and "
+        f"{gallery.losses:,} losses. Shown are {len(gallery.examples)}, drawn at random, in that proportion."
+    )
+
+
+def fact_text(fact: Any) -> str:
+    """A fact of the provenance: text as it is, a list of texts line by line, anything else as YAML."""
+    if isinstance(fact, str):
+        return fact
+    if isinstance(fact, list | tuple) and all(isinstance(line, str) for line in fact):
+        return "\n".join(fact)
+    return str(yaml.safe_dump(fact, allow_unicode=True, sort_keys=False, width=100)).rstrip()

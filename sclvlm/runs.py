@@ -1,0 +1,108 @@
+"""A run directory: what was asked for, with what versions, and which stages are done, running or stale."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sclvlm.errors import ConfigError, SclvlmError
+from sclvlm.storage import write_json
+
+PACKAGES = ("sclvlm", "torch", "torchvision", "transformers", "peft", "accelerate", "datasets", "numpy", "pillow")
+
+
+class Stage:
+    """One stage's folder inside a run, and the record of what it was made from (stage.json)."""
+
+    def __init__(self, run: Path, name: str, inputs: dict[str, Any]) -> None:
+        self.name, self.folder = name, run / name
+        self.inputs: dict[str, Any] = json.loads(json.dumps(inputs))
+        self._file = self.folder / "stage.json"
+
+    @property
+    def done(self) -> bool:
+        """Whether the stage has ended well before, from these very inputs."""
+        return self._state().get("status") == "done"
+
+    def begin(self) -> None:
+        """Start or go on. Raises ConfigError when the folder holds results of other inputs."""
+        state = self._state()
+        if state and state["inputs"] != self.inputs:
+            raise ConfigError(self._stale(state["inputs"]))
+        if not state:
+            write_json(self._file, {"stage": self.name, "status": "running", "inputs": self.inputs, "seconds": 0.0})
+
+    @contextmanager
+    def running(self) -> Iterator[Path]:
+        """The folder to work in; marks the stage done when the block ends well."""
+        self.begin()
+        started = time.monotonic()
+        yield self.folder
+        state = self._state()
+        seconds = round(state["seconds"] + time.monotonic() - started, 1)
+        write_json(self._file, {**state, "status": "done", "seconds": seconds})
+
+    def remove(self) -> None:
+        """Forget the stage and everything it made."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _state(self) -> dict[str, Any]:
+        if not self._file.is_file():
+            return {}
+        state: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8"))
+        return state
+
+    def _stale(self, before: dict[str, Any]) -> str:
+        key, was, now = next(_differences(before, self.inputs))
+        return (
+            f"{self.folder}: made with {key} = {was}, asked for now: {now}. "
+            f"Give run.dir another folder to keep both, or make this one anew with --redo {self.name}."
+        )
+
+
+def _differences(before: Any, after: Any, key: str = "") -> Iterator[tuple[str, str, str]]:
+    """Dotted key, old and new value of everything that differs."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name in sorted({*before, *after}):
+            yield from _differences(before.get(name), after.get(name), f"{key}.{name}" if key else name)
+    elif before != after:
+        yield key, json.dumps(before), json.dumps(after)
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Keeps a second process out of the run directory. The lock dies with its process."""
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SclvlmError(f"{run}: another process works in this run directory. Wait for it, or stop it.") from None
+        yield
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,121 @@
+"""The preference trainer: transformers' Trainer with a loss over prompts and their completions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Trainer
+
+from sclvlm.collation import Logps, PromptBatch, logps
+from sclvlm.errors import SclvlmError
+from sclvlm.losses import LOSSES, NEEDS_REFERENCE, accuracy, rewards, sft
+
+
+class PreferenceTrainer(Trainer):  # type: ignore[misc]
+    """Trains on PromptBatches. The reference is the same model with its adapters switched off.
+
+    loss: a name in LOSSES; the objective is loss_weight * loss + nll_weight * NLL(chosen), a mean over the
+    pairs of a step, however the step is cut into micro-batches.
+    """
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self, *args: Any, loss: str, beta: float, loss_weight: float, nll_weight: float, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.loss, self.beta = loss, beta
+        self.loss_weight, self.nll_weight = loss_weight, nll_weight
+        self._metrics: dict[str, list[float]] = defaultdict(list)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: PromptBatch,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The objective of one micro-batch: the sum over its pairs divided by the pairs of the whole step."""
+        policy = logps(model, inputs)
+        reference = self._reference(model, inputs) if self.loss in NEEDS_REFERENCE else None
+        losses = self._objective(policy, reference)  # (P,)
+        _check_finite(losses, inputs)
+        self._measure(losses, policy, reference)
+        loss = losses.sum() / (num_items_in_batch or len(losses))
+        return (loss, {"losses": losses}) if return_outputs else loss
+
+    def prediction_step(
+        self, model: Any, inputs: PromptBatch, prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> tuple[Tensor, None, None]:
+        """The loss on a batch of held-out records."""
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the means of what was measured since the last log."""
+        prefix = "eval_" if any(key.startswith("eval_") for key in logs) else ""
+        means = {f"{prefix}{name}": sum(values) / len(values) for name, values in self._metrics.items()}
+        self._metrics.clear()
+        super().log({**logs, **means}, start_time)
+
+    def floating_point_ops(self, inputs: PromptBatch) -> int:
+        """Not estimated: the parent's rule of thumb is wrong for images and adapters."""
+        return 0
+
+    def _get_num_items_in_batch(self, batch_samples: list[PromptBatch], device: torch.device) -> int:
+        return sum(len(batch["ids"]) for batch in batch_samples)
+
+    def _objective(self, policy: Logps, reference: Logps | None) -> Tensor:
+        ref_sums = None if reference is None else reference.sums
+        losses = self.loss_weight * LOSSES[self.loss](policy.sums, ref_sums, policy.num_tokens, beta=self.beta)
+        if self.nll_weight:
+            losses = losses + self.nll_weight * sft(policy.sums, ref_sums, policy.num_tokens, beta=self.beta)
+        return losses
+
+    @torch.no_grad()
+    def _reference(self, model: Any, batch: PromptBatch) -> Logps:
+        unwrapped = self.accelerator.unwrap_model(model)
+        with _evaluating(unwrapped), unwrapped.disable_adapter():
+            return logps(model, batch)
+
+    def _measure(self, losses: Tensor, policy: Logps, reference: Logps | None) -> None:
+        means = {"logps/chosen": policy.sums[:, 0], "nll": -policy.sums[:, 0] / policy.num_tokens[:, 0]}
+        if policy.sums.shape[1] > 1:
+            means["logps/rejected"] = policy.sums[:, 1]
+        if reference is not None:
+            reward = rewards(policy.sums, reference.sums, beta=self.beta)
+            means |= {
+                "rewards/chosen": reward[:, 0],
+                "rewards/rejected": reward[:, 1],
+                "rewards/margins": reward[:, 0] - reward[:, 1],
+                "rewards/accuracies": accuracy(reward),
+            }
+        for name, values in means.items():
+            self._metrics[name].extend(values.detach().tolist())
+
+
+class _evaluating(AbstractContextManager[None]):  # noqa: N801
+    """Dropout off inside, as it was outside."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.training = model, model.training
+
+    def __enter__(self) -> None:
+        self.model.eval()
+
+    def __exit__(self, *_: object) -> None:
+        self.model.train(self.training)
+
+
+def _check_finite(losses: Tensor, batch: PromptBatch) -> None:
+    bad = (~losses.detach().isfinite()).nonzero()[:, 0].tolist()
+    if bad:
+        ids = ", ".join(batch["ids"][index] for index in bad[:5])
+        raise SclvlmError(
+            f"the loss is not finite for {len(bad)} of {len(losses)} records (ids: {ids}). "
+            "Lower train.args.learning_rate, or look at these records."
+        )

@@ -1,0 +1,207 @@
+"""The preference stage: pairs in, an adapter (and, when asked, a merged model) out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
+
+from sclvlm.collation import Collator
+from sclvlm.config import ModelSection, TrainSection
+from sclvlm.errors import ConfigError, SclvlmError
+from sclvlm.losses import NEEDS_PAIRS
+from sclvlm.models import Policy, add_lora, freeze, load_policy, resolve_device
+from sclvlm.progress import Advance, console, progress
+from sclvlm.records import Demonstration, PreferencePair
+from sclvlm.rendering import Renderer, load_images
+from sclvlm.storage import read_records, write_json
+from sclvlm.trainer import PreferenceTrainer
+
+log = logging.getLogger(__name__)
+
+OWN_ARGUMENTS = {
+    "logging_steps": 10,
+    "save_steps": 20,
+    "save_total_limit": 1,
+    "learning_rate": 5e-5,
+    "num_train_epochs": 3,
+    "per_device_train_batch_size": 8,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.03,
+    "max_grad_norm": 1.0,
+    "report_to": "none",
+}
+
+
+class Lengths(NamedTuple):
+    """Records that fit, and the ids of those that were too long."""
+
+    kept: list[PreferencePair] | list[Demonstration]
+    dropped: list[str]
+
+
+def train(pairs: Path, folder: Path, *, model: ModelSection, settings: TrainSection, seed: int) -> None:
+    """Fine-tune `model` on `pairs`; write `folder`/adapter, /history.json and, with train.merge, /model.
+
+    A run that was killed goes on from its last whole checkpoint.
+    """
+    torch.manual_seed(seed)  # fresh adapters are random
+    records = read_training_records(pairs, settings.loss)
+    policy = load_policy(**model.model_dump())
+    records = _fitting(records, Renderer(policy), settings.max_length, folder)
+    adapted = _adapt(policy, settings)
+    trainer = PreferenceTrainer(
+        model=adapted.model,
+        args=_arguments(folder / "checkpoints", settings, policy, seed),
+        train_dataset=_Records(records),
+        data_collator=Collator(Renderer(adapted)),
+        loss=settings.loss,
+        beta=settings.beta,
+        loss_weight=settings.loss_weight,
+        nll_weight=settings.nll_weight,
+    )
+    _train_with_progress(trainer, last_checkpoint(folder / "checkpoints"))
+    adapted.model.save_pretrained(folder / "adapter")
+    write_json(folder / "history.json", trainer.state.log_history)
+    if settings.merge:
+        merge(model, folder / "adapter", folder / "model")
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def read_training_records(path: Path, loss: str) -> list[PreferencePair] | list[Demonstration]:
+    """The records of `path`: pairs, or for losses that need no rejected side also demonstrations."""
+    if loss in NEEDS_PAIRS or not _holds_demonstrations(path):
+        return list(read_records(path, PreferencePair))
+    return list(read_records(path, Demonstration))
+
+
+def _holds_demonstrations(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8") as file:
+        return '"completion"' in file.readline()
+
+
+def _fitting(records: Any, renderer: Renderer, max_length: int, folder: Path) -> Any:
+    """Records whose longest row fits; the others are dropped whole, since a cut image or answer teaches wrong."""
+    kept, dropped = [], []
+    for record in records:
+        (kept if _length(record, renderer) <= max_length else dropped).append(record)
+    write_json(folder / "data.json", {"records": len(records), "too long": [record.id for record in dropped]})
+    if dropped:
+        log.warning("%d of %d records are longer than train.max_length and left out", len(dropped), len(records))
+    if not kept:
+        raise SclvlmError(f"all {len(records)} records are longer than train.max_length={max_length}. Raise it.")
+    return kept
+
+
+def _length(record: PreferencePair | Demonstration, renderer: Renderer) -> int:
+    images = load_images(record.images, record.prompt)
+    prompt = renderer.encode([renderer.text(record.prompt, reply=True)], [images]).ids[0]
+    return len(prompt) + max(len(renderer.completion(record.prompt, each)) for each in record.completions)
+
+
+def _adapt(policy: Policy, settings: TrainSection) -> Policy:
+    freeze(policy.model)
+    lora = settings.lora
+    adapted = add_lora(
+        policy.model,
+        rank=lora.rank,
+        alpha=lora.alpha,
+        dropout=lora.dropout,
+        targets=lora.targets,
+        projector=settings.projector == "full",
+    )
+    return Policy(adapted, policy.processor, policy.ref)
+
+
+def _arguments(folder: Path, settings: TrainSection, policy: Policy, seed: int) -> TrainingArguments:
+    """train.args over our defaults; what the stage itself decides can't be set there."""
+    decided = {
+        "output_dir": str(folder),
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+        "seed": seed,
+        "use_cpu": policy.device.type == "cpu",
+        "dataloader_pin_memory": policy.device.type != "cpu",
+        "bf16": policy.model.dtype is torch.bfloat16,
+        "fp16": policy.model.dtype is torch.float16,
+    }
+    if taken := sorted(decided.keys() & settings.args.keys()):
+        raise ConfigError(f"train.args.{taken[0]}: set by the training stage itself. Remove it.")
+    try:
+        return TrainingArguments(**{**OWN_ARGUMENTS, **settings.args, **decided})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"train.args: {str(error).removeprefix('TrainingArguments.__init__() ')}") from None
+
+
+class _Records(torch.utils.data.Dataset[Any]):
+    """What the Trainer indexes; the collator does the work."""
+
+    def __init__(self, records: Sequence[Any]) -> None:
+        self.records = records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.records[index]
+
+
+def _train_with_progress(trainer: PreferenceTrainer, checkpoint: str | None) -> None:
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    callback = _Progress()
+    trainer.add_callback(callback)
+    trainer.train(resume_from_checkpoint=checkpoint)
+
+
+class _Progress(TrainerCallback):  # type: ignore[misc]
+    """Steps on the progress line, figures beside it."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._context = progress("train", state.max_steps, state.global_step)
+        self._advance: Advance = self._context.__enter__()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._advance()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        shown = ("loss", "rewards/margins", "rewards/accuracies", "nll")
+        figures = ", ".join(f"{name} {logs[name]:.3f}" for name in shown if name in logs)
+        if figures:
+            console.print(f"  step {state.global_step}: {figures}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._context.__exit__(None, None, None)
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end: the Trainer writes its state file last."""
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json") if _is_json(path)]
+    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
+
+
+def merge(model: ModelSection, adapter: Path, out: Path) -> None:
+    """Write `model` with `adapter` folded in, in float32, as an ordinary model directory `out`."""
+    whole = load_policy(**{**model.model_dump(), "adapter": str(adapter), "dtype": "float32", "device": "cpu"})
+    partial = out.with_name(f".{out.name}.partial")
+    whole.model.merge_and_unload().save_pretrained(partial)
+    whole.processor.save_pretrained(partial)
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(partial, out)

@@ -1,0 +1,132 @@
+"""Every word said to a model, named, versioned and replaceable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sclvlm.errors import ConfigError
+from sclvlm.prompts import INITIAL, REVIEW, Prompt, initial_message, load_prompt, review_message
+from sclvlm.records import Sample, count_images, message_text
+
+PLAIN = Prompt("plain", 1, "{hint}{question}\n{options}Answer.")
+
+
+def sample(**fields: Any) -> Sample:
+    """A question for a colour, changed by `fields`."""
+    return Sample.model_validate(
+        {"id": "1", "question": "which?", "kind": "text", "answer": "blue", **fields}
+    )
+
+
+def own(tmp_path: Path, text: str) -> str:
+    """The spec of the prompt `mine` in a YAML file of this text."""
+    path = tmp_path / "prompts.yaml"
+    path.write_text(text)
+    return f"{path}:mine"
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({}, ""),
+        ({"kind": "yes_no", "answer": "yes"}, "The final answer is yes or no.\n"),
+        ({"kind": "number", "answer": "3"}, "The final answer is a number.\n"),
+        (
+            {"kind": "choice", "choices": ("blue", "teal"), "answer": "A"},
+            "A. blue\nB. teal\nThe final answer is the letter of one option.\n",
+        ),
+    ],
+)
+def test_a_question_is_followed_by_its_options_and_the_form_of_the_answer(
+    fields: dict[str, Any], line: str
+) -> None:
+    assert message_text(initial_message(PLAIN, sample(**fields))) == f"which?\n{line}Answer."
+
+
+def test_a_hint_stands_before_the_question() -> None:
+    assert message_text(initial_message(PLAIN, sample(hint="Look."))) == "Look.\nwhich?\nAnswer."
+
+
+def test_braces_in_a_question_are_left_alone() -> None:
+    assert "{hint} {0}" in message_text(initial_message(PLAIN, sample(question="{hint} {0}")))
+
+
+def test_images_stand_before_the_text() -> None:
+    message = initial_message(PLAIN, sample(images=("a", "b")))
+    assert [part["type"] for part in message["content"]] == ["image", "image", "text"]
+
+
+@pytest.mark.parametrize("name", REVIEW)
+def test_a_review_does_not_show_the_images_again(name: str) -> None:
+    assert count_images([review_message(load_prompt("review", name))]) == 0
+
+
+@pytest.mark.parametrize("prompt", [*INITIAL.values(), *REVIEW.values()], ids=str)
+def test_every_built_in_prompt_asks_for_the_marked_answer(prompt: Prompt) -> None:
+    assert "only the final answer between two ## marks." in prompt.text
+
+
+@pytest.mark.parametrize(("role", "built_in"), [("initial", INITIAL), ("review", REVIEW)])
+def test_a_built_in_prompt_is_found_by_its_name(role: str, built_in: dict[str, Prompt]) -> None:
+    assert [load_prompt(role, name) for name in built_in] == list(built_in.values())
+
+
+def test_a_prompt_is_cited_with_its_version() -> None:
+    assert str(Prompt("mine", 3, "")) == "mine@3"
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(
+        ConfigError, match=r"initial prompt: expected one of reasoned, direct, .* got 'reasonde'"
+    ):
+        load_prompt("initial", "reasonde")
+
+
+def test_a_yaml_file_gives_a_prompt_of_ones_own(tmp_path: Path) -> None:
+    spec = own(tmp_path, "mine: {version: 2, initial: 'Now: {question}'}")
+    assert load_prompt("initial", spec) == Prompt("mine", 2, "Now: {question}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["other: {initial: x}", "mine: {review: x}", "mine: text", "- mine", ""],
+)
+def test_a_file_without_the_prompt_says_what_was_expected(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="expected an entry 'mine' with a text under 'initial'"):
+        load_prompt("initial", own(tmp_path, text))
+
+
+def test_an_unknown_placeholder_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+    spec = own(tmp_path, "mine: {initial: '{answer}'}")
+    with pytest.raises(
+        ConfigError, match=r"'mine' may use \['hint', 'options', 'question'\], got \['answer'\]"
+    ):
+        load_prompt("initial", spec)
+
+
+def test_a_review_has_no_placeholder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"may use no placeholder, got \['question'\]"):
+        load_prompt("review", own(tmp_path, "mine: {review: '{question}'}"))
+
+
+def test_a_lone_brace_is_answered_with_how_to_write_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"Write \{\{ for a literal brace"):
+        load_prompt("initial", own(tmp_path, "mine: {initial: 'a { b'}"))
+
+
+def test_a_doubled_brace_is_said_as_one(tmp_path: Path) -> None:
+    prompt = load_prompt("review", own(tmp_path, "mine: {review: 'Write {{x}}.'}"))
+    assert message_text(review_message(prompt)) == "Write {x}."
+
+
+def test_a_version_is_a_whole_number(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="version must be a whole number, got 'two'"):
+        load_prompt("review", own(tmp_path, "mine: {version: two, review: x}"))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot read prompts"):
+        load_prompt("review", f"{tmp_path}/none.yaml:mine")
