@@ -87,9 +87,12 @@ def build_batch(
 def logps(model: Any, batch: PromptBatch) -> Logps:
     """What `model` gives each completion of `batch`; differentiable."""
     targets, mask = batch["targets"], batch["mask"]
-    width = targets.shape[1]
-    output = model(**batch["inputs"], use_cache=False, logits_to_keep=width + 1)
-    scores = output.logits[:, -width - 1 : -1].float()  # (P * N, K, vocabulary), each predicts its target
+    length, width = batch["inputs"]["input_ids"].shape[1], targets.shape[1]
+    # Positions as a tensor: a slice would leave the hidden states strided, for which the CPU copies the whole
+    # output embedding once a row.
+    predicting = torch.arange(length - width - 1, length - 1, device=targets.device)
+    output = model(**batch["inputs"], use_cache=False, logits_to_keep=predicting)
+    scores = output.logits.float()  # (P * N, K, vocabulary), each predicts its target
     token_logps = -F.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none")
     shape = (-1, batch["completions"])
     sums = (token_logps.view_as(targets) * mask).sum(-1)

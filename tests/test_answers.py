@@ -63,6 +63,8 @@ CHOICE = [
     ("I would go with option C.", "C", "choosing in the first person"),
     ("Therefore, B is the correct answer.", "B", "cue behind its label"),
     ("A is incorrect, so C is correct.", "C", "elimination that names the right one"),
+    ("Option B is correct. Option C is incorrect.", "B", "a later denial of another option"),
+    ("The answer is A, since B is wrong.", "A", "the reason names another label"),
     ("答案是B。", "B", "Chinese cue and full stop"),
     ("The answer is not B.", None, "negated cue"),
     ("The answer isn't B.", None, "contracted negation"),

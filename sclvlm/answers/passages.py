@@ -138,7 +138,7 @@ _CUE = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _VERDICT = re.compile(
-    r"""\b(?:is|would\s+be|must\s+be)(?P<no>n't|\s+not)?\s+(?:(?:definitely|clearly|indeed|also)\s+)?(?:the\s+)?
+    r"""\b(?:is|would\s+be|must\s+be)(?P<no>n't|\s+not)?\s+(?:(?:definitely|clearly|indeed)\s+)?(?:the\s+)?
     (?:(?:only|most|best)\s+)?
     (?:(?P<wrong>incorrect|wrong)|(?:correct|accurate|appropriate)\b|(?:right|best|final)\s+(?:answer|option|choice)
     |answer\b)""",

@@ -164,7 +164,7 @@ class _ContinuedTurns(_Turns):
             position_ids=positions,
             past_key_values=self.cache,
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=torch.tensor([ids.shape[1] - 1], device=ids.device),  # as in collation.logps
             **images,
         )
         logits: Tensor = output.logits[:, -1].float()
