@@ -154,6 +154,10 @@ class Config(Section):
         """The run directory."""
         return Path(self.run.dir)
 
+    def to_yaml(self) -> str:
+        """The resolved config, defaults filled in: what `load_config` reads back as the same."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+
     @model_validator(mode="after")
     def _stages_have_their_inputs(self) -> Self:
         if self.infer and not self.data.samples:
@@ -164,8 +168,8 @@ class Config(Section):
             raise ValueError("train needs pairs: add a label section, or name a file in data.pairs")
         if self.evaluate and not self.data.test:
             raise ValueError("data.test must name a samples file when there is an evaluate section")
-        if self.report and not self.evaluate:
-            raise ValueError("report shows what evaluate measured: add an evaluate section")
+        if self.report and not (self.evaluate and self.train):
+            raise ValueError("report compares before with after training: add train and evaluate sections")
         return self
 
 

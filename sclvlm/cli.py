@@ -1,0 +1,117 @@
+"""The door: verbs only. Each imports its stage inside, so help is instant and labeling loads no torch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.logging import RichHandler
+
+from sclvlm import __version__
+from sclvlm.errors import SclvlmError
+from sclvlm.progress import console
+
+# Before any of these libraries is loaded: quiet, and no call home.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, rich_markup_mode="markdown")
+
+ConfigFile = Annotated[Path, typer.Argument(help="The run's YAML file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Settings over the file: section.key=value ...", show_default=False)
+]
+Redo = Annotated[str | None, typer.Option(help="Make this stage and those behind it anew.", metavar="STAGE")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.callback(invoke_without_command=True)
+def sclvlm(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Vision-language models that improve themselves from their own mistakes."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    config: ConfigFile, overrides: Overrides = None, redo: Redo = None, as_json: AsJson = False, debug: Debug = False
+) -> None:
+    """Execute every stage the config has a section for; skip what is done, resume what was killed.
+
+    Examples: `sclvlm run configs/demo.yaml`, `sclvlm run configs/demo.yaml train.beta=0.2 run.dir=runs/beta`,
+    `sclvlm run configs/demo.yaml --redo train`
+    """
+    _execute(config, overrides, None, redo, as_json=as_json, debug=debug)
+
+
+def _verb(stage: str, summary: str, examples: str) -> None:
+    """Add the verb that executes one stage."""
+
+    def verb(
+        config: ConfigFile,
+        overrides: Overrides = None,
+        redo: Annotated[bool, typer.Option("--redo", help="Make it, and what is behind it, anew.")] = False,
+        as_json: AsJson = False,
+        debug: Debug = False,
+    ) -> None:
+        _execute(config, overrides, stage, stage if redo else None, as_json=as_json, debug=debug)
+
+    verb.__doc__ = f"{summary}\n\nExample: `{examples}`"
+    app.command(stage)(verb)
+
+
+_verb("infer", "Answer and refine the questions of data.samples: traces.jsonl.", "sclvlm infer configs/demo.yaml")
+_verb("label", "Grade the traces and make preference pairs: pairs.jsonl.", "sclvlm label configs/demo.yaml")
+_verb("train", "Fine-tune on the pairs: an adapter.", "sclvlm train configs/demo.yaml train.beta=0.2 --redo")
+_verb("evaluate", "Answer data.test before and after training.", "sclvlm evaluate configs/demo.yaml")
+_verb("report", "Say what changed: report.json, .md and .html.", "sclvlm report configs/demo.yaml")
+
+
+def _execute(
+    config: Path, overrides: list[str] | None, stage: str | None, redo: str | None, *, as_json: bool, debug: bool
+) -> None:
+    with _clear_errors(debug):
+        from sclvlm.config import load_config
+        from sclvlm.pipeline import run_stages
+
+        loaded = load_config(config, overrides)
+        facts = run_stages(loaded, (stage,) if stage else loaded.stages, redo)
+        typer.echo(json.dumps(facts, indent=2) if as_json else _told(facts[-1]))
+
+
+def _told(facts: dict[str, Any]) -> str:
+    lines = [facts[key] if key == "headline" else f"{key}: {facts[key]}" for key in facts if key != "stage"]
+    return "\n".join(lines)
+
+
+@contextmanager
+def _clear_errors(debug: bool) -> Iterator[None]:
+    """One message without a traceback for what a user can mend; everything else is a bug and shows."""
+    handler = RichHandler(console=console, show_path=False, show_time=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
+    try:
+        yield
+    except SclvlmError as error:
+        if debug:
+            raise
+        console.print(f"error: {error}", style="red", markup=False)
+        raise typer.Exit(error.exit_code) from None
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
