@@ -235,9 +235,7 @@ def _category(record: Sample | Demonstration) -> str:
 
 def _demonstrations_table(demonstrations: list[Demonstration]) -> str:
     counts = Counter((one.source, one.meta["first"] or "-") for one in demonstrations)
-    return table(
-        ("source", "first answer", "records"), ((*key, count) for key, count in sorted(counts.items()))
-    )
+    return table(("source", "first answer", "records"), ((*key, count) for key, count in sorted(counts.items())))
 
 
 def _answers_table(samples: dict[str, list[Sample]]) -> str:
@@ -298,9 +296,7 @@ def _check_replaceable(out: Path) -> None:
     ours = {*RECORD_FILES, "card.md", MANIFEST, "images"}
     if out.exists() and (not out.is_dir() or (foreign := {path.name for path in out.iterdir()} - ours)):
         found = ", ".join(sorted(foreign)) if out.is_dir() else "a file"
-        raise SclvlmError(
-            f"{out}: expected a folder of easy-VQA records or none, got {found}. Choose another --out."
-        )
+        raise SclvlmError(f"{out}: expected a folder of easy-VQA records or none, got {found}. Choose another --out.")
 
 
 def _replace(partial: Path, out: Path) -> None:

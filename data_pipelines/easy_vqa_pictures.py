@@ -90,9 +90,7 @@ def load_pictures(wheel: Path, split: str) -> list[Picture]:
     for text, answer, image in json.loads(read_member(wheel, f"{folder}/questions.json")):
         questions.setdefault(image, []).append(Question(text, answer))
     images = read_members(wheel, [f"{folder}/images/{image}.png" for image in questions])
-    return [
-        Picture(png, tuple(asked)) for png, asked in zip(images.values(), questions.values(), strict=True)
-    ]
+    return [Picture(png, tuple(asked)) for png, asked in zip(images.values(), questions.values(), strict=True)]
 
 
 def mentioned(text: str) -> list[str]:
@@ -145,9 +143,7 @@ def make_slices(train: list[Picture], test: list[Picture], seed: int) -> Slices:
         "training images that repeat another training image": len(train) - len(unique),
         "test images that occur in the training images": len(test) - len(unseen),
         "test images that repeat another test image": len(unseen) - len(kept),
-        "student images whose colour or shape cannot be derived": sum(
-            not one.traits for one in unique[:half]
-        ),
+        "student images whose colour or shape cannot be derived": sum(not one.traits for one in unique[:half]),
     }
     return Slices({"student": unique[:half], "train": unique[half:], "test": kept}, dropped)
 

@@ -64,9 +64,7 @@ def load_trunk(weights: bytes) -> MobileNetV2Model:
     source = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)
     target = trunk.state_dict()
     if [tensor.shape for tensor in source.values()] != [tensor.shape for tensor in target.values()]:
-        raise SclvlmError(
-            f"{TRUNK}: expected the {len(target)} tensors of MobileNetV2, got {len(source)} others."
-        )
+        raise SclvlmError(f"{TRUNK}: expected the {len(target)} tensors of MobileNetV2, got {len(source)} others.")
     trunk.load_state_dict(dict(zip(target, source.values(), strict=True)))
     return trunk
 
@@ -155,9 +153,7 @@ def _link_or_copy(source: str, target: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Build the model unless it is there already."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the model directory to write")
     out = parser.parse_args(arguments).out
     if (out / "config.json").is_file():

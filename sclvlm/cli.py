@@ -23,7 +23,9 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, rich_markup_mode="markdown")
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, rich_markup_mode="markdown"
+)
 
 ConfigFile = Annotated[Path, typer.Argument(help="The run's YAML file.", show_default=False)]
 Overrides = Annotated[
@@ -44,7 +46,11 @@ def sclvlm(version: Annotated[bool, typer.Option("--version", help="Print the ve
 
 @app.command()
 def run(
-    config: ConfigFile, overrides: Overrides = None, redo: Redo = None, as_json: AsJson = False, debug: Debug = False
+    config: ConfigFile,
+    overrides: Overrides = None,
+    redo: Redo = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Execute every stage the config has a section for; skip what is done, resume what was killed.
 
@@ -70,7 +76,11 @@ def _verb(stage: str, summary: str, examples: str) -> None:
     app.command(stage)(verb)
 
 
-_verb("infer", "Answer and refine the questions of data.samples: traces.jsonl.", "sclvlm infer configs/demo.yaml")
+_verb(
+    "infer",
+    "Answer and refine the questions of data.samples: traces.jsonl.",
+    "sclvlm infer configs/demo.yaml",
+)
 _verb("label", "Grade the traces and make preference pairs: pairs.jsonl.", "sclvlm label configs/demo.yaml")
 _verb("train", "Fine-tune on the pairs: an adapter.", "sclvlm train configs/demo.yaml train.beta=0.2 --redo")
 _verb("evaluate", "Answer data.test before and after training.", "sclvlm evaluate configs/demo.yaml")
@@ -78,7 +88,13 @@ _verb("report", "Say what changed: report.json, .md and .html.", "sclvlm report 
 
 
 def _execute(
-    config: Path, overrides: list[str] | None, stage: str | None, redo: str | None, *, as_json: bool, debug: bool
+    config: Path,
+    overrides: list[str] | None,
+    stage: str | None,
+    redo: str | None,
+    *,
+    as_json: bool,
+    debug: bool,
 ) -> None:
     with _clear_errors(debug):
         from sclvlm.config import load_config

@@ -34,8 +34,6 @@ class Logps(NamedTuple):
     num_tokens: Tensor
 
 
-
-
 @dataclass(frozen=True)
 class Collator:
     """Turns records that have the same number of completions into a PromptBatch."""
@@ -51,7 +49,8 @@ class Collator:
         ]
         count = len(completions[0])
         encoded = self.renderer.encode(
-            [prompt for prompt in prompts for _ in range(count)], [each for each in images for _ in range(count)]
+            [prompt for prompt in prompts for _ in range(count)],
+            [each for each in images for _ in range(count)],
         )
         return build_batch(
             encoded.ids,

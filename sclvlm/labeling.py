@@ -152,9 +152,7 @@ def _from_draws(
     outcomes[later] = objection or f"pairs {source}"
     outcomes[earlier] = objection or "partner in a pair"
     if not objection:
-        yield _Candidate(
-            _pair(samples[traces[good].id], traces[good], chosen, rejected, source), (later, earlier)
-        )
+        yield _Candidate(_pair(samples[traces[good].id], traces[good], chosen, rejected, source), (later, earlier))
 
 
 def _unusable_draw(turn: GradedTurn, unparsed: Unparsed) -> str:
@@ -175,9 +173,7 @@ def _objection(chosen: _Side, rejected: _Side, unparsed: Unparsed) -> str:
     return ""
 
 
-def _pair(
-    sample: Sample, trace: GradedTrace, chosen: _Side, rejected: _Side, source: Transition
-) -> PreferencePair:
+def _pair(sample: Sample, trace: GradedTrace, chosen: _Side, rejected: _Side, source: Transition) -> PreferencePair:
     meta: dict[str, Any] = {"draw": chosen.draw}
     if rejected.draw != chosen.draw:
         meta["rejected_draw"] = rejected.draw

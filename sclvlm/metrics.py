@@ -304,9 +304,7 @@ def _finding(interval: Interval, p_value: float) -> Finding:
     return Finding.GAIN if interval.low > 0 else Finding.LOSS
 
 
-def _aligned(
-    before: Sequence[GradedTrace], after: Sequence[GradedTrace]
-) -> list[tuple[GradedTrace, GradedTrace]]:
+def _aligned(before: Sequence[GradedTrace], after: Sequence[GradedTrace]) -> list[tuple[GradedTrace, GradedTrace]]:
     earlier, later = _by_key(before, "before"), _by_key(after, "after")
     if earlier.keys() != later.keys():
         raise SclvlmError(
@@ -323,9 +321,7 @@ def _by_key(graded: Sequence[GradedTrace], run: str) -> dict[tuple[str, int], Gr
     traces = {trace.key: trace for trace in graded}
     if len(traces) != len(graded):
         twice = {key for key, count in Counter(trace.key for trace in graded).items() if count > 1}
-        raise SclvlmError(
-            f"the run {run} answers {_name(twice)} more than once. Keep one for each id and draw."
-        )
+        raise SclvlmError(f"the run {run} answers {_name(twice)} more than once. Keep one for each id and draw.")
     return traces
 
 

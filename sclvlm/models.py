@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -105,7 +107,9 @@ def check_model_path(path: str) -> None:
     """Raise ConfigError unless `path` is a model directory or could be a hub id."""
     folder = Path(path)
     if folder.is_dir() and not (folder / "config.json").is_file():
-        raise ConfigError(f"model.path {path!r}: the directory has no config.json. Name a transformers model directory.")
+        raise ConfigError(
+            f"model.path {path!r}: the directory has no config.json. Name a transformers model directory."
+        )
     if not folder.is_dir() and not _may_be_hub_id(path):
         raise ConfigError(
             f"model.path {path!r}: no such directory. Name a transformers model directory or a hub id (owner/name)."
@@ -114,15 +118,26 @@ def check_model_path(path: str) -> None:
 
 def _may_be_hub_id(path: str) -> bool:
     # `runs/x` looks like owner/name too: what begins with a folder that exists here is meant as a path.
-    return HUB_ID.fullmatch(path) is not None and not Path(path).parts[0] in (".", "..") and not (
-        "/" in path and Path(path).parts and Path(Path(path).parts[0]).is_dir()
+    return (
+        HUB_ID.fullmatch(path) is not None
+        and Path(path).parts[0] not in (".", "..")
+        and not ("/" in path and Path(path).parts and Path(Path(path).parts[0]).is_dir())
     )
 
 
 def _with_adapter(model: Any, adapter: str) -> Any:
     if not (Path(adapter) / "adapter_config.json").is_file():
         raise ConfigError(f"model.adapter {adapter!r}: no adapter_config.json there. Name a directory peft wrote.")
-    return PeftModel.from_pretrained(model, adapter)
+    with _peft_warnings_hidden():
+        return PeftModel.from_pretrained(model, adapter)
+
+
+@contextmanager
+def _peft_warnings_hidden() -> Iterator[None]:
+    """peft asks transformers for an attribute that was renamed; nothing a user could act on."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        yield
 
 
 def resolve_device(device: str) -> torch.device:
@@ -152,7 +167,7 @@ def freeze(model: nn.Module, pattern: re.Pattern[str] = VISION) -> None:
     for name, module in model.named_modules():
         if pattern.search(name):
             module.requires_grad_(False).eval()
-            module.train = partial(_stay, module)  # type: ignore[method-assign]
+            module.train = partial(_stay, module)
 
 
 def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
@@ -180,10 +195,9 @@ def add_lora(
     whole = [name for name, _ in model.named_modules() if _is_projector_root(name)] if projector else None
     if projector and not whole:
         raise ConfigError("train.projector: this model has no projector that could be trained. Set it to frozen.")
-    config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=names, modules_to_save=whole
-    )
-    adapted = get_peft_model(model, config)
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=names, modules_to_save=whole)
+    with _peft_warnings_hidden():
+        adapted = get_peft_model(model, config)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()  # optimizer steps below bfloat16's resolution must count

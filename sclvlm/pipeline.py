@@ -21,7 +21,11 @@ from sclvlm.records import GradedTrace, Sample, Trace
 from sclvlm.runs import Stage, environment, locked
 from sclvlm.storage import file_hash, read_records, unique_by, write_json, write_records, write_text
 
-NEUTRAL = {"batch_size", "continue_cache", "max_failed_share"}  # they change how long it takes, not what comes out
+NEUTRAL = {
+    "batch_size",
+    "continue_cache",
+    "max_failed_share",
+}  # they change how long it takes, not what comes out
 BLOCK = 4096
 
 READS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # files of the data section, stages before
@@ -82,7 +86,14 @@ def infer(job: Job) -> Facts:
     config = job.config
     traces = job.stage.folder / "traces.jsonl"
     ask = _section(config.infer)
-    _ask(config, ask, _samples(config.data.samples, ask.limit), traces, adapter=config.model.adapter, what="infer")
+    _ask(
+        config,
+        ask,
+        _samples(config.data.samples, ask.limit),
+        traces,
+        adapter=config.model.adapter,
+        what="infer",
+    )
     return {"traces": str(traces), "count": sum(1 for _ in read_records(traces, Trace))}
 
 
@@ -155,7 +166,11 @@ def report(job: Job) -> Facts:
         **settings.model_dump(),
     )
     write_report(built, folder)
-    return {"headline": headline(built), "report": str(folder / "report.html"), "json": str(folder / "report.json")}
+    return {
+        "headline": headline(built),
+        "report": str(folder / "report.html"),
+        "json": str(folder / "report.json"),
+    }
 
 
 STAGE_FUNCTIONS: dict[str, Callable[[Job], Facts]] = {
@@ -176,7 +191,7 @@ def _ask(
     from sclvlm.self_correction import Dialogue, Origin, collect_traces
 
     policy = load_policy(**{**config.model.model_dump(), "adapter": adapter})
-    sampling = {"temperature": ask.temperature, "top_p": ask.top_p, "max_new_tokens": ask.max_new_tokens}
+    sampling = ask.model_dump(include={"temperature", "top_p", "max_new_tokens"})
     collect_traces(
         samples,
         traces,
@@ -194,7 +209,10 @@ def stage_inputs(config: Config, name: str) -> dict[str, Any]:
     """Everything that decides what stage `name` makes: when it changes, what was made is stale."""
     files, stages = READS[name]
     section = getattr(config, name).model_dump(mode="json")
-    inputs = {"seed": config.run.seed, name: {key: value for key, value in section.items() if key not in NEUTRAL}}
+    inputs = {
+        "seed": config.run.seed,
+        name: {key: value for key, value in section.items() if key not in NEUTRAL},
+    }
     if name in ("infer", "train", "evaluate"):
         inputs["model"] = _model_facts(config)
     inputs |= {f"data.{file}": _hash(getattr(config.data, file)) for file in files}

@@ -8,7 +8,14 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 SECONDS_BETWEEN_LINES = 15.0
@@ -43,7 +50,9 @@ class _Lines:
         if self.done >= self.total or now - self.printed >= SECONDS_BETWEEN_LINES:
             self.printed = now
             left = (now - self.started) / max(self.done - self.before, 1) * (self.total - self.done)
-            console.print(f"{self.what}: {self.done}/{self.total}, {_clock(now - self.started)} passed, {_clock(left)} to go")
+            console.print(
+                f"{self.what}: {self.done}/{self.total}, {_clock(now - self.started)} passed, {_clock(left)} to go"
+            )
 
 
 def _clock(seconds: float) -> str:

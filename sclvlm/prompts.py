@@ -56,8 +56,7 @@ REVIEW = {
         Prompt(
             "complete",
             1,
-            f"Look again: is your understanding of the image complete, or did you miss or misread anything? "
-            f"{REASONED}",
+            f"Look again: is your understanding of the image complete, or did you miss or misread anything? {REASONED}",
         ),
         Prompt("again", 1, f"Please answer the question once more. {REASONED}"),
     )
@@ -122,9 +121,7 @@ def _check_placeholders(prompt: Prompt, allowed: set[str], path: Path) -> None:
     try:
         used = {field for _, field, _, _ in string.Formatter().parse(prompt.text) if field is not None}
     except ValueError as error:
-        raise ConfigError(
-            f"{path}: prompt {prompt.name!r}: {error}. Write {{{{ for a literal brace."
-        ) from None
+        raise ConfigError(f"{path}: prompt {prompt.name!r}: {error}. Write {{{{ for a literal brace.") from None
     if unknown := used - allowed:
         may = sorted(allowed) or "no placeholder"
         raise ConfigError(f"{path}: prompt {prompt.name!r} may use {may}, got {sorted(unknown)}.")

@@ -101,14 +101,10 @@ class Sample(Record):
     def _answer_fits_kind(self) -> Self:
         if self.kind is AnswerKind.CHOICE:
             if not 2 <= len(self.choices) <= len(LETTERS):
-                raise ValueError(
-                    f"choices must hold 2 to 26 options for kind=choice, got {len(self.choices)}"
-                )
+                raise ValueError(f"choices must hold 2 to 26 options for kind=choice, got {len(self.choices)}")
             if self.answer not in self.labels:
                 allowed = ", ".join(self.labels)
-                raise ValueError(
-                    f"answer must be one of {allowed} ({len(self.choices)} choices), got {self.answer!r}"
-                )
+                raise ValueError(f"answer must be one of {allowed} ({len(self.choices)} choices), got {self.answer!r}")
         elif self.choices:
             raise ValueError(f"choices must be empty for kind={self.kind}, got {len(self.choices)} options")
         if self.kind is AnswerKind.YES_NO and self.answer not in ("yes", "no"):
@@ -259,6 +255,4 @@ def count_images(messages: list[Message]) -> int:
 def _check_images(prompt: list[Message], images: tuple[str, ...]) -> None:
     placeholders = count_images(prompt)
     if placeholders != len(images):
-        raise ValueError(
-            f"prompt must hold one image placeholder per image: {placeholders} for {len(images)} images"
-        )
+        raise ValueError(f"prompt must hold one image placeholder per image: {placeholders} for {len(images)} images")

@@ -36,9 +36,7 @@ class Renderer:
         """`messages` through the chat template; `reply` opens the assistant's next turn."""
         shaped = [self._shaped(message) for message in messages]
         try:
-            text: str = self.policy.processor.apply_chat_template(
-                shaped, tokenize=False, add_generation_prompt=reply
-            )
+            text: str = self.policy.processor.apply_chat_template(shaped, tokenize=False, add_generation_prompt=reply)
         except ValueError as error:
             raise SclvlmError(f"model.path {self.policy.ref.path!r}: {error}") from error
         return text
@@ -81,7 +79,9 @@ class Renderer:
             )
         ids = self.tokens(joined[len(before) :])
         stops = [position for position, token in enumerate(ids) if token in self.policy.stop_ids]
-        return ids[: stops[-1] + 1] if stops else [*self.tokens(joined[len(before) :].rstrip()), self.policy.stop_ids[0]]
+        return (
+            ids[: stops[-1] + 1] if stops else [*self.tokens(joined[len(before) :].rstrip()), self.policy.stop_ids[0]]
+        )
 
     def follow_up(self, conversation: Sequence[Message], message: Message) -> list[int] | None:
         """The ids between the end of a reply and the next one: end of turn, `message`, opening of the reply.
@@ -143,7 +143,8 @@ def load_image(path: Path) -> Image.Image:
         raise SclvlmError(f"{path}: the image is too large to be decoded safely: {error}") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise SclvlmError(
-            f"{path}: expected a readable image, got a broken one ({error}). Replace it, or drop the record that names it."
+            f"{path}: expected a readable image, got a broken one ({error}). "
+            "Replace it, or drop the record that names it."
         ) from None
 
 

@@ -18,7 +18,17 @@ from typing import Any
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.storage import write_json
 
-PACKAGES = ("sclvlm", "torch", "torchvision", "transformers", "peft", "accelerate", "datasets", "numpy", "pillow")
+PACKAGES = (
+    "sclvlm",
+    "torch",
+    "torchvision",
+    "transformers",
+    "peft",
+    "accelerate",
+    "datasets",
+    "numpy",
+    "pillow",
+)
 
 
 class Stage:

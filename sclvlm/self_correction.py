@@ -68,9 +68,7 @@ def collect_traces(
             advance(len(batch))
 
 
-def _converse(
-    batch: Sequence[tuple[Sample, int]], engine: Engine, dialogue: Dialogue, origin: Origin
-) -> list[Trace]:
+def _converse(batch: Sequence[tuple[Sample, int]], engine: Engine, dialogue: Dialogue, origin: Origin) -> list[Trace]:
     """The trace of each sample; when one of the batch fails, they are answered one by one to find it."""
     openings = [_opening(sample, draw, dialogue) for sample, draw in batch]
     try:

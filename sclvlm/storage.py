@@ -175,9 +175,7 @@ def _with_absolute_images(record: R, folder: Path, where: str) -> R:
 def _check_inside(images: Iterable[str], resolved: Iterable[str], root: Path, where: str) -> None:
     for image, path in zip(images, resolved, strict=True):
         if not Path(path).is_relative_to(root):
-            raise SclvlmError(
-                f"{where}: images: {image!r} leaves the folder of the file. Keep images beside it."
-            )
+            raise SclvlmError(f"{where}: images: {image!r} leaves the folder of the file. Keep images beside it.")
 
 
 def unique_by(records: Iterable[R], key: Callable[[R], Any], where: Path) -> Iterator[R]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -15,19 +16,58 @@ from sclvlm.errors import SclvlmError
 from sclvlm.losses import LOSSES, NEEDS_REFERENCE, accuracy, rewards, sft
 
 
+class LengthGroupedSampler(torch.utils.data.Sampler[int]):
+    """Every index once an epoch, shuffled, so that neighbours have about the same length.
+
+    Shuffled indices are cut into runs of `group` batches; each run is sorted by length and its batches are
+    shuffled again. The order depends on (seed, epoch) alone, so a resumed epoch is the one that was left.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int, group: int = 50) -> None:
+        self.lengths, self.batch_size, self.seed, self.group, self.epoch = lengths, batch_size, seed, group, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the Trainer before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        for run in _cut(order, self.group * self.batch_size):
+            batches = list(_cut(sorted(run, key=self.lengths.__getitem__), self.batch_size))
+            for position in torch.randperm(len(batches), generator=generator).tolist():
+                yield from batches[position]
+
+
+def _cut(items: list[int], size: int) -> Iterator[list[int]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
 class PreferenceTrainer(Trainer):  # type: ignore[misc]
     """Trains on PromptBatches. The reference is the same model with its adapters switched off.
 
     loss: a name in LOSSES; the objective is loss_weight * loss + nll_weight * NLL(chosen), a mean over the
-    pairs of a step, however the step is cut into micro-batches.
+    pairs of a step, however the step is cut into micro-batches. lengths: of the training records' longest
+    rows, in tokens; batches are made of records of about the same length.
     """
 
     loss_is_scaled_for_ga = True
 
     def __init__(
-        self, *args: Any, loss: str, beta: float, loss_weight: float, nll_weight: float, **kwargs: Any
+        self,
+        *args: Any,
+        loss: str,
+        beta: float,
+        loss_weight: float,
+        nll_weight: float,
+        lengths: Sequence[int],
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.lengths = lengths
         self.loss, self.beta = loss, beta
         self.loss_weight, self.nll_weight = loss_weight, nll_weight
         self._metrics: dict[str, list[float]] = defaultdict(list)
@@ -65,6 +105,10 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     def floating_point_ops(self, inputs: PromptBatch) -> int:
         """Not estimated: the parent's rule of thumb is wrong for images and adapters."""
         return 0
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
+        step = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(self.lengths, step, seed=self.args.seed)
 
     def _get_num_items_in_batch(self, batch_samples: list[PromptBatch], device: torch.device) -> int:
         return sum(len(batch["ids"]) for batch in batch_samples)

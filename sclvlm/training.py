@@ -17,7 +17,7 @@ from sclvlm.collation import Collator
 from sclvlm.config import ModelSection, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.losses import NEEDS_PAIRS
-from sclvlm.models import Policy, add_lora, freeze, load_policy, resolve_device
+from sclvlm.models import Policy, add_lora, freeze, load_policy
 from sclvlm.progress import Advance, console, progress
 from sclvlm.records import Demonstration, PreferencePair
 from sclvlm.rendering import Renderer, load_images
@@ -40,11 +40,11 @@ OWN_ARGUMENTS = {
 }
 
 
-class Lengths(NamedTuple):
-    """Records that fit, and the ids of those that were too long."""
+class Fitting(NamedTuple):
+    """Records that fit, and the length of each one's longest row in tokens, images expanded."""
 
-    kept: list[PreferencePair] | list[Demonstration]
-    dropped: list[str]
+    kept: list[Any]
+    lengths: list[int]
 
 
 def train(pairs: Path, folder: Path, *, model: ModelSection, settings: TrainSection, seed: int) -> None:
@@ -55,12 +55,13 @@ def train(pairs: Path, folder: Path, *, model: ModelSection, settings: TrainSect
     torch.manual_seed(seed)  # fresh adapters are random
     records = read_training_records(pairs, settings.loss)
     policy = load_policy(**model.model_dump())
-    records = _fitting(records, Renderer(policy), settings.max_length, folder)
+    fitting = _fitting(records, Renderer(policy), settings.max_length, folder)
     adapted = _adapt(policy, settings)
     trainer = PreferenceTrainer(
         model=adapted.model,
         args=_arguments(folder / "checkpoints", settings, policy, seed),
-        train_dataset=_Records(records),
+        train_dataset=_Records(fitting.kept),
+        lengths=fitting.lengths,
         data_collator=Collator(Renderer(adapted)),
         loss=settings.loss,
         beta=settings.beta,
@@ -89,17 +90,17 @@ def _holds_demonstrations(path: Path) -> bool:
         return '"completion"' in file.readline()
 
 
-def _fitting(records: Any, renderer: Renderer, max_length: int, folder: Path) -> Any:
+def _fitting(records: Sequence[Any], renderer: Renderer, max_length: int, folder: Path) -> Fitting:
     """Records whose longest row fits; the others are dropped whole, since a cut image or answer teaches wrong."""
-    kept, dropped = [], []
-    for record in records:
-        (kept if _length(record, renderer) <= max_length else dropped).append(record)
-    write_json(folder / "data.json", {"records": len(records), "too long": [record.id for record in dropped]})
-    if dropped:
-        log.warning("%d of %d records are longer than train.max_length and left out", len(dropped), len(records))
-    if not kept:
+    lengths = [_length(record, renderer) for record in records]
+    pairs = [(record, length) for record, length in zip(records, lengths, strict=True) if length <= max_length]
+    long = [record.id for record, length in zip(records, lengths, strict=True) if length > max_length]
+    write_json(folder / "data.json", {"records": len(records), "too long": long})
+    if long:
+        log.warning("%d of %d records are longer than train.max_length and left out", len(long), len(records))
+    if not pairs:
         raise SclvlmError(f"all {len(records)} records are longer than train.max_length={max_length}. Raise it.")
-    return kept
+    return Fitting([record for record, _ in pairs], [length for _, length in pairs])
 
 
 def _length(record: PreferencePair | Demonstration, renderer: Renderer) -> int:

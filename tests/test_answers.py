@@ -131,9 +131,7 @@ OTHER_CHOICES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("text", "choices", "value", "reason"), OTHER_CHOICES, ids=[row[3] for row in OTHER_CHOICES]
-)
+@pytest.mark.parametrize(("text", "choices", "value", "reason"), OTHER_CHOICES, ids=[row[3] for row in OTHER_CHOICES])
 def test_choice_among(text: str, choices: list[str] | dict[str, str], value: str | None, reason: str) -> None:
     assert extract(text, kind="choice", choices=choices).value == value, reason
 

@@ -28,9 +28,7 @@ TEMPLATES = [
 
 
 @given(st.permutations(COLORS), st.integers(0, 3), st.integers(1, 3), st.sampled_from(TEMPLATES))
-def test_permuting_the_options_permutes_the_answer(
-    options: list[str], place: int, step: int, template: str
-) -> None:
+def test_permuting_the_options_permutes_the_answer(options: list[str], place: int, step: int, template: str) -> None:
     label, text, other = "ABCD"[place], options[place], options[(place + step) % 4]
     response = template.format(label=label, text=text, other=other)
     if "{other}" in template and (other in text or text in other):
@@ -56,14 +54,10 @@ RESPONSES = [
 def test_whitespace_around_a_response_changes_nothing(row: tuple[str, str], before: str, behind: str) -> None:
     kind, text = row
     choices = COLORS if kind == "choice" else None
-    assert extract(f"{before}{text}{behind}", kind=kind, choices=choices) == extract(
-        text, kind=kind, choices=choices
-    )
+    assert extract(f"{before}{text}{behind}", kind=kind, choices=choices) == extract(text, kind=kind, choices=choices)
 
 
-@given(
-    st.sampled_from(TEMPLATES), st.sampled_from(["**", "*", "__", "`"]), st.sampled_from(["label", "text"])
-)
+@given(st.sampled_from(TEMPLATES), st.sampled_from(["**", "*", "__", "`"]), st.sampled_from(["label", "text"]))
 def test_emphasis_changes_nothing(template: str, sign: str, part: str) -> None:
     words = {"label": "B", "text": "blue", "other": "red"}
     emphatic = words | {part: f"{sign}{words[part]}{sign}"}

@@ -97,9 +97,7 @@ def test_a_missing_section_is_named(tmp_path: Path) -> None:
         ({"report": {}}, "evaluate section"),
     ],
 )
-def test_a_stage_without_its_input_says_what_it_needs(
-    tmp_path: Path, sections: dict[str, Any], missing: str
-) -> None:
+def test_a_stage_without_its_input_says_what_it_needs(tmp_path: Path, sections: dict[str, Any], missing: str) -> None:
     assert missing in message(tmp_path, {**BASE, **sections})
 
 

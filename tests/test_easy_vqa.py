@@ -48,9 +48,7 @@ def asked(image: int) -> Questions:
     ]
 
 
-def make_wheel(
-    path: Path, train: dict[int, bytes], test: dict[int, bytes], more: Questions | None = None
-) -> Path:
+def make_wheel(path: Path, train: dict[int, bytes], test: dict[int, bytes], more: Questions | None = None) -> Path:
     """A wheel of these images; those that `more` asks about have no other questions."""
     special = {image for *_, image in more or []}
     with zipfile.ZipFile(path, "w") as archive:
@@ -99,9 +97,7 @@ def tree(out: Path) -> dict[str, bytes]:
         (Question("does the image not contain a gray shape?", "yes"), {("gray", False)}),
     ],
 )
-def test_a_question_and_its_answer_say_what_is_there(
-    question: Question, expected: set[tuple[str, bool]]
-) -> None:
+def test_a_question_and_its_answer_say_what_is_there(question: Question, expected: set[tuple[str, bool]]) -> None:
     assert set(facts(question)) == expected
 
 
@@ -111,9 +107,7 @@ def test_traits_follow_from_open_questions() -> None:
 
 def test_traits_follow_from_what_is_ruled_out() -> None:
     questions = [Question(f"is there a {shape}?", "no") for shape in ("circle", "triangle")]
-    assert derive_traits([*questions, Question("is there not a red shape?", "no")]) == Traits(
-        "red", "rectangle"
-    )
+    assert derive_traits([*questions, Question("is there not a red shape?", "no")]) == Traits("red", "rectangle")
 
 
 @pytest.mark.parametrize(
@@ -249,9 +243,7 @@ def test_another_seed_gives_other_files(wheel: Path, out: Path, tmp_path: Path) 
     assert samples(out, "train") != samples(tmp_path / "other", "train")
 
 
-def test_another_training_size_leaves_the_test_questions_alone(
-    wheel: Path, out: Path, tmp_path: Path
-) -> None:
+def test_another_training_size_leaves_the_test_questions_alone(wheel: Path, out: Path, tmp_path: Path) -> None:
     build(wheel, tmp_path / "other", Settings(demonstrations=20, train=10, test=20))
     assert (out / "test.jsonl").read_bytes() == (tmp_path / "other" / "test.jsonl").read_bytes()
 
@@ -274,9 +266,7 @@ def test_a_damaged_image_is_noticed(wheel: Path, out: Path) -> None:
     assert build(wheel, out, SMALL)
 
 
-def test_a_failure_on_the_way_leaves_nothing(
-    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_on_the_way_leaves_nothing(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(easy_vqa, "_card", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         build(wheel, tmp_path / "out", SMALL)
@@ -307,8 +297,6 @@ def test_a_wheel_that_is_not_the_published_one_ends_the_command_with_one_message
 
 def test_the_blind_baseline_gives_the_commonest_answer_to_the_text() -> None:
     training = [Asked("what?", "a"), Asked("what?", "b"), Asked("what?", "b")]
-    asked_now = [
-        Sample(id=answer, question="what?", kind=AnswerKind.TEXT, answer=answer) for answer in ("a", "b")
-    ]
+    asked_now = [Sample(id=answer, question="what?", kind=AnswerKind.TEXT, answer=answer) for answer in ("a", "b")]
     asked_now.append(Sample(id="new", question="never asked?", kind=AnswerKind.TEXT, answer="b"))
     assert blind_baseline(training, asked_now) == (1, 3)

@@ -149,8 +149,6 @@ def test_a_file_can_be_read_in_one_sitting(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_function_fits_on_a_screen(name: str) -> None:
-    functions = [
-        node for node in ast.walk(tree(name)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
+    functions = [node for node in ast.walk(tree(name)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     long = {node.name for node in functions if (node.end_lineno or 0) - node.lineno + 1 > LONGEST_FUNCTION}
     assert not long

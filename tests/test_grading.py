@@ -28,9 +28,7 @@ def trace(*responses: str, reasons: tuple[str, ...] = ("stop", "stop"), id: str 
         )
         for position, response in enumerate(responses)
     )
-    return Trace(
-        id=id, turns=turns, model=ModelRef(path="m"), sampling={}, prompts={}, seed=0, meta={"note": 1}
-    )
+    return Trace(id=id, turns=turns, model=ModelRef(path="m"), sampling={}, prompts={}, seed=0, meta={"note": 1})
 
 
 LETTER = sample(kind="choice", choices=("red", "blue"), answer="B")

@@ -36,9 +36,7 @@ print(json.dumps(failures))
 
 def modules() -> list[str]:
     """The dotted names of all modules."""
-    paths = [
-        path for folder in ("sclvlm", "data_pipelines") for path in sorted((ROOT / folder).rglob("*.py"))
-    ]
+    paths = [path for folder in ("sclvlm", "data_pipelines") for path in sorted((ROOT / folder).rglob("*.py"))]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
     return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
 

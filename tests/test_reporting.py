@@ -55,9 +55,7 @@ def trace(name: str, *said: Verdict, response: str = "text", draw: int = 0) -> G
 def sample(name: str, *, open_question: bool = True, **fields: Any) -> Sample:
     kind = AnswerKind.TEXT if open_question else AnswerKind.YES_NO
     answer = "blue" if open_question else "yes"
-    return Sample(
-        id=name, kind=kind, answer=answer, **{"question": "what is it?", "category": "color", **fields}
-    )
+    return Sample(id=name, kind=kind, answer=answer, **{"question": "what is it?", "category": "color", **fields})
 
 
 def runs(gains: int, losses: int, same: int) -> dict[str, Any]:
@@ -81,9 +79,7 @@ def mixed(open_before: Verdict, open_after: Verdict, yes_before: Verdict, yes_af
     names = [f"q{index}" for index in range(40)]
     is_open = {name: index < 20 for index, name in enumerate(names)}
     return report_of(
-        samples={
-            name: sample(name, open_question=is_open[name], category=str(is_open[name])) for name in names
-        },
+        samples={name: sample(name, open_question=is_open[name], category=str(is_open[name])) for name in names},
         before=[trace(name, open_before if is_open[name] else yes_before) for name in names],
         after=[trace(name, open_after if is_open[name] else yes_after) for name in names],
     )
@@ -310,9 +306,7 @@ def test_html_escapes_everything_a_model_or_a_dataset_said() -> None:
 
 
 def test_html_forbids_scripts_and_everything_from_elsewhere() -> None:
-    assert "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\"" in render_html(
-        report_of()
-    )
+    assert "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\"" in render_html(report_of())
 
 
 def test_html_needs_nothing_from_elsewhere(tmp_path: Path) -> None:

@@ -100,9 +100,7 @@ def test_a_line_that_is_not_utf8_names_the_byte(file: Path) -> None:
 
 
 def test_a_missing_file_is_named_with_what_was_expected(file: Path) -> None:
-    with pytest.raises(
-        SclvlmError, match=r"samples\.jsonl: no such file\. Expected JSON lines of Sample records"
-    ):
+    with pytest.raises(SclvlmError, match=r"samples\.jsonl: no such file\. Expected JSON lines of Sample records"):
         next(read_records(file, Sample))
 
 
@@ -122,9 +120,7 @@ def test_images_are_relative_in_the_file_and_absolute_in_memory(file: Path) -> N
 def test_a_folder_of_records_may_be_moved(tmp_path: Path) -> None:
     write_records(tmp_path / "old" / "s.jsonl", [sample("1", str(tmp_path / "old" / "a.png"))])
     (tmp_path / "old").rename(tmp_path / "new")
-    assert next(read_records(tmp_path / "new" / "s.jsonl", Sample)).images == (
-        str(tmp_path / "new" / "a.png"),
-    )
+    assert next(read_records(tmp_path / "new" / "s.jsonl", Sample)).images == (str(tmp_path / "new" / "a.png"),)
 
 
 @pytest.mark.parametrize("image", ["../secret.png", "/etc/passwd", "images/../../secret.png"])

@@ -91,12 +91,7 @@ class ChoiceReader:
         whole = self._by_text(content)
         if self._label.fullmatch(_inner(content)):  # the prompt asks for a letter: a letter is a label first
             return frozenset({self._labels[_inner(content).casefold()]})
-        return (
-            whole
-            or self._leading(content, self._label)
-            or self._trailing(content)
-            or self._mentioned(content)
-        )
+        return whole or self._leading(content, self._label) or self._trailing(content) or self._mentioned(content)
 
     def stated(self, content: str) -> Reading:
         """A label or an option's text at the beginning, else the one option that the sentence mentions."""
@@ -261,9 +256,7 @@ def _amounts(texts: Mapping[str, Reading]) -> dict[Decimal, Reading]:
     """The options that are a number with or without a unit, by that number."""
     amounts: dict[Decimal, Reading] = {}
     for text, labels in texts.items():
-        if (number := _NUMBER.match(text)) and re.fullmatch(
-            r"[\s%°a-z/]{0,12}(?:\^\d)?", text[number.end() :]
-        ):
+        if (number := _NUMBER.match(text)) and re.fullmatch(r"[\s%°a-z/]{0,12}(?:\^\d)?", text[number.end() :]):
             value = Decimal(number[0].replace(",", ""))
             amounts[value] = amounts.get(value, NOTHING) | labels
     return amounts

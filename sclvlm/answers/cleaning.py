@@ -28,9 +28,7 @@ _SPECIAL = re.compile(r"<\|[^|<>\n]{1,40}\|>|<(?:s|pad|unk|bos|image)>|\[/?INST\
 _INLINE_TAG = re.compile(r"</?(?:b|i|em|strong|u|code|span|sub|sup)>", re.IGNORECASE)
 _TAG = re.compile(r"</?(?!answer>)[a-z_]{1,20}\s?/?>", re.IGNORECASE)
 
-_LATEX_FONT = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname)\s*\{([^{}]*)\}"
-)
+_LATEX_FONT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname)\s*\{([^{}]*)\}")
 _LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _LATEX_BOX = re.compile(r"\\{1,2}(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*+)\}")
 _LATEX_SPACE = re.compile(r"\\[,;:! ]")
@@ -42,9 +40,7 @@ _HYPHEN = re.compile(r"(?<=[a-z])-(?=[a-z])")
 _DIGIT_LETTER = re.compile(r"((?<![a-z\d])\d+)(?=[a-z]{1,4}\b)")
 _STRUCK = re.compile(r"~~[^~\n]{0,200}~~")
 _STARS = re.compile(r"(?<!\d)(?<!\d )\*{1,3}+|\*{1,3}+(?!\s?\d)")
-_UNDERSCORES = re.compile(
-    r"(?<![A-Za-z0-9_\\])_{1,3}+(?=[A-Za-z0-9(#])|(?<=[A-Za-z0-9.)!?#])_{1,3}+(?![A-Za-z0-9_])"
-)
+_UNDERSCORES = re.compile(r"(?<![A-Za-z0-9_\\])_{1,3}+(?=[A-Za-z0-9(#])|(?<=[A-Za-z0-9.)!?#])_{1,3}+(?![A-Za-z0-9_])")
 _BULLET = re.compile(r"^[ \t]*(?:[-+•>][ \t]+)+(?=\D)", re.MULTILINE)
 
 

@@ -39,9 +39,7 @@ class Reader(Protocol):
 _MARK = re.compile(r"#{2,}")
 _LAST_MARKS = 64
 _ECHO_BEFORE = re.compile(r"\b(?:two|double|between)\s*[\"'(<]?\s*$", re.IGNORECASE)
-_ECHO_AFTER = re.compile(
-    r"[\"')>]?\s*(?:marks?|signs|symbols|hash\w*|tags|markers|characters)\b", re.IGNORECASE
-)
+_ECHO_AFTER = re.compile(r"[\"')>]?\s*(?:marks?|signs|symbols|hash\w*|tags|markers|characters)\b", re.IGNORECASE)
 _FOR_EXAMPLE = r"(?:\be\.g\.|\b(?:for example|for instance|such as|like this))[,:]?\s*[\"'(]?\s*"
 _EXAMPLE = re.compile(rf"{_FOR_EXAMPLE}$", re.IGNORECASE)
 _EXAMPLE_MARKED = re.compile(rf"{_FOR_EXAMPLE}#{{2,}}[^#\n]*(?:#{{2,}})?", re.IGNORECASE)
@@ -148,9 +146,7 @@ _FILLER = re.compile(
     r"(?:(?:that|therefore|thus|then|clearly|most\s+likely|likely|probably|definitely|simply|indeed|actually|now)\b[\s,:]*){0,3}",
     re.IGNORECASE,
 )
-_HEDGED_CONTENT = re.compile(
-    r"\s*(?:not|neither|either|none|possibly|perhaps|maybe|unclear|unknown)\b", re.IGNORECASE
-)
+_HEDGED_CONTENT = re.compile(r"\s*(?:not|neither|either|none|possibly|perhaps|maybe|unclear|unknown)\b", re.IGNORECASE)
 _CONDITION = re.compile(
     r"\b(?:if|whether|unless|suppose|supposing|assum\w+|initially|thought|could|might|may|perhaps|maybe)\b"
     r"|\b(?:previous|initial|original|first|earlier|old|wrong|incorrect)\s+$",
@@ -183,10 +179,7 @@ def _cues(text: str, reader: Reader) -> list[tuple[str, Callable[[str], Reading]
     backward = [(match, *_before(text, match)) for match in list(_VERDICT.finditer(text))[-_LAST_CUES:]]
     cues = [(match.start(), content, reader.stated, denies) for match, content, denies in forward if content]
     cues += [(match.start(), content, reader.exact, denies) for match, content, denies in backward if content]
-    return [
-        (content, reading_of, denies)
-        for _, content, reading_of, denies in sorted(cues, key=lambda cue: cue[0])
-    ]
+    return [(content, reading_of, denies) for _, content, reading_of, denies in sorted(cues, key=lambda cue: cue[0])]
 
 
 def _behind(text: str, match: re.Match[str]) -> tuple[str, bool]:
@@ -214,9 +207,7 @@ def _clause_before(text: str, position: int) -> str:
     return _STOP.split(text[max(0, position - 100) : position])[-1]
 
 
-_BORDER = re.compile(
-    r"[.!?](?=\s|$)|[;\n]|,\s|\s-\s|\b(?:but|however|although|though|while|whereas)\b", re.IGNORECASE
-)
+_BORDER = re.compile(r"[.!?](?=\s|$)|[;\n]|,\s|\s-\s|\b(?:but|however|although|though|while|whereas)\b", re.IGNORECASE)
 _SUPPOSITION = re.compile(r"\b(?:if|whether|unless|suppose|supposing|assum\w+)\b", re.IGNORECASE)
 _DOUBT = re.compile(
     r"\b(?:not|never|neither|nor|no|cannot|without|if|whether|unless|suppose|assum\w+|might|may|could|perhaps"

@@ -40,9 +40,7 @@ class YesNoReader:
         r"|\s+(?:it|there|he|she|they|this|that|these|those|the|i|we|you|because|since|as)\b)",
         re.IGNORECASE,
     )
-    _SOURCE = re.compile(
-        r"^\W*(?:based\s+on|according\s+to|looking\s+at|from|in)\s[^,.\n]{1,80},\s*", re.IGNORECASE
-    )
+    _SOURCE = re.compile(r"^\W*(?:based\s+on|according\s+to|looking\s+at|from|in)\s[^,.\n]{1,80},\s*", re.IGNORECASE)
     _LAST_CLAUSE = re.compile(r",\s*(?:(?:so|but|then|thus|therefore|hence)\s+)?(yes|no)\W*$", re.IGNORECASE)
     _BOTH = re.compile(r"(?:yes|no)\s*(?:/|\bor\b|\band\b|,)\s*(?:yes|no)\b", re.IGNORECASE)
 
@@ -87,9 +85,7 @@ _TEENS = (
 _WORDS = {word: number for number, word in enumerate((*NUMBER_WORDS, *_TEENS))}
 _TENS = {
     word: 10 * n
-    for n, word in enumerate(
-        ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"), start=2
-    )
+    for n, word in enumerate(("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"), start=2)
 }
 _WORD = (
     rf"(?:{'|'.join(_TENS)})(?:[\s-](?:{'|'.join(NUMBER_WORDS[1:10])})\b)?"
@@ -111,9 +107,7 @@ class NumberReader:
         rf"|(?P<word>{_WORD})(?![\w-])(?!\s+(?:hundred|thousand|million|billion|of|that|who|which|on|in|is|another)\b))",
         re.IGNORECASE,
     )
-    _FRACTION = re.compile(
-        r"(?P<sign>-?)(?:(?P<whole>\d{1,9})\s+)?(?P<top>\d{1,9})\s*/\s*(?P<bottom>\d{1,9})"
-    )
+    _FRACTION = re.compile(r"(?P<sign>-?)(?:(?P<whole>\d{1,9})\s+)?(?P<top>\d{1,9})\s*/\s*(?P<bottom>\d{1,9})")
     _ARITHMETIC = re.compile(r"\d\s*[+*/^]\s*\d|\d\s+-\s+\d")
     _UNIT = re.compile(r"\s*(?:[%°$€£]|[a-z°/]{1,12}(?:\^\d)?)?(?:\s[a-z]{1,12}){0,2}\W*", re.IGNORECASE)
 
@@ -139,9 +133,7 @@ class NumberReader:
         sentence = _first_sentence(content)
         start = re.match(r"[\s\"'($]*(?:(?:about|around|approximately|roughly|exactly)\s+)?[$]?", sentence)
         lead = self._NUMBER.match(sentence, start.end() if start else 0)
-        if lead and not re.match(
-            r"\s*(?:[-+*/=^<>,]|\bto\b|\bor\b|\band\b)\s*[\w-]*\d", sentence[lead.end() :]
-        ):
+        if lead and not re.match(r"\s*(?:[-+*/=^<>,]|\bto\b|\bor\b|\band\b)\s*[\w-]*\d", sentence[lead.end() :]):
             return _of_number(lead)
         return self.exact(sentence)
 
@@ -157,9 +149,7 @@ class NumberReader:
 
     def only(self, text: str) -> Reading:
         """The only number of a response of at most 40 words: longer ones count and measure other things."""
-        return (
-            self.exact(text.replace("\n", " ")) if len(text.split()) <= 40 and len(text) <= 300 else NOTHING
-        )
+        return self.exact(text.replace("\n", " ")) if len(text.split()) <= 40 and len(text) <= 300 else NOTHING
 
 
 def _of_number(match: re.Match[str]) -> Reading:
@@ -200,16 +190,12 @@ class TextReader:
     reads_open_marks = False  # a word cut off is another word
 
     _MARKED_WORDS, _STATED_WORDS, _WHOLE_WORDS = 30, 6, 5
-    _REASON = re.compile(
-        r",?\s+(?:because|since|as|which|due\s+to|based\s+on|given)\b|\s-\s|,\s", re.IGNORECASE
-    )
+    _REASON = re.compile(r",?\s+(?:because|since|as|which|due\s+to|based\s+on|given)\b|\s-\s|,\s", re.IGNORECASE)
     _NO_ANSWER = re.compile(
         r"(?:clear|obvious|based|found|given|that|not|unclear|shown|visible|provided|as\s+follows|correct|wrong|in\s+the)\b",
         re.IGNORECASE,
     )
-    _REFUSAL = re.compile(
-        r"\b(?:sorry|cannot|unable|know|i\s+am|i\s+do|it\s+is\s+not)\b|n't\b|'m\b", re.IGNORECASE
-    )
+    _REFUSAL = re.compile(r"\b(?:sorry|cannot|unable|know|i\s+am|i\s+do|it\s+is\s+not)\b|n't\b|'m\b", re.IGNORECASE)
     _NAME = re.compile(r"\W*(?:(?:the|my|your|final)\s+)*answer\W*", re.IGNORECASE)
     _LABEL = re.compile(r"\s*(?:the\s+)?(?:final\s+|correct\s+)?answer\s*(?:is\b\s*:?|:)\s*", re.IGNORECASE)
 
@@ -232,12 +218,7 @@ class TextReader:
 
     def whole(self, text: str) -> Reading:
         """The whole response where it is a few words on one line, and no refusal."""
-        if (
-            "\n" in text
-            or len(text.split()) > self._WHOLE_WORDS
-            or len(text) > 100
-            or self._REFUSAL.search(text)
-        ):
+        if "\n" in text or len(text.split()) > self._WHOLE_WORDS or len(text) > 100 or self._REFUSAL.search(text):
             return NOTHING
         return NOTHING if self._NAME.fullmatch(text) else _text(text)
 

@@ -134,9 +134,7 @@ class _ContinuedTurns(_Turns):
         lengths = torch.stack(lives).sum(0).tolist()
         written = torch.stack(picked, 1).tolist()
         sums = torch.stack(logps).sum(0).tolist()
-        return [
-            self.finish(row[:length], logp) for row, length, logp in zip(written, lengths, sums, strict=True)
-        ]
+        return [self.finish(row[:length], logp) for row, length, logp in zip(written, lengths, sums, strict=True)]
 
     def _additions(self, conversations: list[list[Message]]) -> tuple[list[list[int]], dict[str, Tensor]]:
         """What each conversation adds to the cache: all of it at first, then the follow-up."""

@@ -33,11 +33,16 @@ class RowSampler:
         return tokens, logps
 
     def _draw(self, logits: Tensor, step: int) -> Tensor:
-        probabilities = (logits / self._temperature).softmax(-1).double()
-        descending, order = probabilities.sort(-1, descending=True, stable=True)
-        before = descending.cumsum(-1) - descending
-        kept = descending.masked_fill(before >= self._top_p, 0.0)  # the likeliest token always stays
-        cdf = kept.cumsum(-1)
+        weights = (logits / self._temperature).softmax(-1).double()
+        if self._top_p < 1:
+            weights = _nucleus(weights, self._top_p)
+        cdf = weights.cumsum(-1)
         threshold = self._uniform[:, step, None].to(cdf.device) * cdf[:, -1:]
-        rank = torch.searchsorted(cdf, threshold, right=True).clamp(max=cdf.shape[-1] - 1)
-        return order.gather(-1, rank)[:, 0]
+        return torch.searchsorted(cdf, threshold, right=True).clamp(max=cdf.shape[-1] - 1)[:, 0]
+
+
+def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
+    """`probabilities` with those behind the smallest set that holds `top_p` of the mass set to 0."""
+    descending, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    before = descending.cumsum(-1) - descending
+    return torch.zeros_like(probabilities).scatter_(-1, order, descending.masked_fill(before >= top_p, 0.0))

@@ -216,8 +216,7 @@ def _notes(
     failed_after = sum(trace.failed for trace in later)
     if failed_before or failed_after:
         notes.append(
-            "Questions that could not be answered count as wrong: "
-            f"{failed_before} before, {failed_after} after."
+            f"Questions that could not be answered count as wrong: {failed_before} before, {failed_after} after."
         )
     return tuple(notes)
 
@@ -227,9 +226,7 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> tuple[Curve, ...]:
 
 
 def _curve(name: str, history: Sequence[Mapping[str, Any]]) -> Curve | None:
-    entries = [
-        (int(entry["step"]), float(entry[name])) for entry in history if name in entry and "step" in entry
-    ]
+    entries = [(int(entry["step"]), float(entry[name])) for entry in history if name in entry and "step" in entry]
     finite = [(step, value) for step, value in entries if math.isfinite(value)]
     if not entries:
         return None
