@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,14 @@ Overrides = Annotated[
 Redo = Annotated[str | None, typer.Option(help="Make this stage and those behind it anew.", metavar="STAGE")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+class Format(StrEnum):
+    """What `export` writes; the keys of export.EXPORTS."""
+
+    PARQUET = "parquet"
+    LLAMAFACTORY = "llamafactory"
+    SWIFT = "swift"
 
 
 @app.callback(invoke_without_command=True)
@@ -87,6 +96,30 @@ _verb("evaluate", "Answer data.test before and after training.", "sclvlm evaluat
 _verb("report", "Say what changed: report.json, .md and .html.", "sclvlm report configs/demo.yaml")
 
 
+@app.command()
+def export(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    form: Annotated[Format, typer.Option("--format", help="For TRL, LLaMA-Factory or ms-swift.")] = Format.PARQUET,
+    out: Annotated[Path | None, typer.Option(help="Where to write.", show_default="RUN/export/...")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write the run's pairs for another trainer, for TRL with the pictures inside.
+
+    Examples: `sclvlm export configs/demo.yaml`, `sclvlm export configs/demo.yaml --format swift --out pairs.jsonl`
+    """
+    with _clear_errors(debug):
+        from sclvlm.config import load_config
+        from sclvlm.export import EXPORTS, NAMES
+        from sclvlm.pipeline import made_pairs
+
+        loaded = load_config(config, overrides)
+        target = out or loaded.folder / "export" / NAMES[form]
+        count = EXPORTS[form](made_pairs(loaded), target)
+        _print({"stage": "export", "pairs": str(target), "count": count}, as_json=as_json)
+
+
 def _execute(
     config: Path,
     overrides: list[str] | None,
@@ -102,12 +135,15 @@ def _execute(
 
         loaded = load_config(config, overrides)
         facts = run_stages(loaded, (stage,) if stage else loaded.stages, redo)
-        typer.echo(json.dumps(facts, indent=2) if as_json else _told(facts[-1]))
+        _print(facts if as_json else facts[-1], as_json=as_json)
 
 
-def _told(facts: dict[str, Any]) -> str:
-    lines = [facts[key] if key == "headline" else f"{key}: {facts[key]}" for key in facts if key != "stage"]
-    return "\n".join(lines)
+def _print(facts: Any, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        lines = [facts[key] if key == "headline" else f"{key}: {facts[key]}" for key in facts if key != "stage"]
+        typer.echo("\n".join(lines))
 
 
 @contextmanager
@@ -122,6 +158,12 @@ def _clear_errors(debug: bool) -> Iterator[None]:
             raise
         console.print(f"error: {error}", style="red", markup=False)
         raise typer.Exit(error.exit_code) from None
+    except OSError as error:  # a full disk, a folder that may not be written
+        if debug or error.strerror is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        console.print(f"error: {where}{error.strerror}.", style="red", markup=False)
+        raise typer.Exit(SclvlmError.exit_code) from None
 
 
 def main() -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sclvlm.models import counts_positions
 from sclvlm.records import Demonstration, PreferencePair
-from sclvlm.rendering import Renderer, load_images, pad
+from sclvlm.rendering import Encoded, Renderer, load_images, pad, position_ids
 
 
 class PromptBatch(TypedDict):
@@ -53,33 +55,44 @@ class Collator:
             [each for each in images for _ in range(count)],
         )
         return build_batch(
-            encoded.ids,
+            encoded,
             [ids for row in completions for ids in row],
-            encoded.images,
             record_ids=[record.id for record in records],
             pad_id=self.renderer.policy.pad_id,
+            positions=self._positions,
         )
+
+    @cached_property
+    def _positions(self) -> bool:
+        return counts_positions(self.renderer.policy.model)
 
 
 def build_batch(
-    prompts: Sequence[Sequence[int]],
+    prompts: Encoded,
     completions: Sequence[Sequence[int]],
-    images: dict[str, Tensor],
     *,
     record_ids: list[str],
     pad_id: int,
+    positions: bool,
 ) -> PromptBatch:
-    """The batch of `prompts` and `completions` (both P * N rows of ids); masks come from lengths alone."""
-    prompt_ids, prompt_mask = pad(prompts, pad_id, left=True)
+    """The batch of `prompts` and `completions` (both P * N rows of ids); masks come from lengths alone.
+
+    positions: count them from each row's first token. Left padding would else shift absolute positions.
+    """
+    prompt_ids, prompt_mask = pad(prompts.ids, pad_id, left=True)
     targets, mask = pad(completions, pad_id, left=False)
     attention = torch.cat([prompt_mask, mask], 1)
-    inputs = {"input_ids": torch.cat([prompt_ids, targets], 1), "attention_mask": attention, **images}
+    inputs = {"input_ids": torch.cat([prompt_ids, targets], 1), "attention_mask": attention, **prompts.images}
+    for name, types in prompts.types.items():
+        inputs[name] = torch.cat([pad(types, 0, left=True)[0], torch.zeros_like(targets)], 1)
+    if positions:
+        inputs["position_ids"] = position_ids(attention)
     return PromptBatch(
         inputs=inputs,
         targets=targets,
         mask=mask,
         ids=record_ids,
-        completions=len(prompts) // len(record_ids),
+        completions=len(completions) // len(record_ids),
     )
 
 

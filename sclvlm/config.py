@@ -1,5 +1,8 @@
 """One YAML describes one run: a section per stage, every key checked, `section.key=value` overrides it.
 
+A section that is there is a stage that runs, with its defaults where nothing is said: a bare `label:` means
+`label: {}`. The override `label=null` takes a stage out; so does leaving its section away.
+
 The door and the stages know these models; everything below takes plain keyword arguments.
 """
 
@@ -30,60 +33,96 @@ _Loader.add_implicit_resolver(
 class Section(BaseModel):
     """A part of the config: unknown keys are errors, wrong types are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class RunSection(Section):
     """Where a run lives, and the seed everything derives from."""
 
     dir: str
+    """The run directory: everything the run makes lies in it."""
     seed: int = Field(default=0, ge=0)
+    """What all randomness derives from."""
 
 
 class ModelSection(Section):
     """The model to start from: a local transformers directory or a hub id, and how to compute with it."""
 
     path: str
+    """A transformers model directory, or a hub id."""
     revision: str | None = None
+    """Branch, tag or commit of a hub id."""
     adapter: str | None = None
+    """A directory of a peft adapter to start from."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision; auto is bfloat16 where the hardware multiplies it natively, else float32."""
     device: str = "auto"
+    """A torch device; auto is the accelerator if there is one, else the CPU."""
     attention: str = "auto"
+    """transformers' attn_implementation; auto leaves the choice to it."""
     trust_remote_code: bool = False
+    """Run code that comes with the model."""
 
 
 class DataSection(Section):
     """The record files a run starts from; each is needed only by the stages that read it."""
 
     samples: str | None = None
+    """Questions to learn from (samples.jsonl): infer and label read it."""
     pairs: str | None = None
+    """Pairs that are there already, instead of a label section; demonstrations for loss sft."""
     test: str | None = None
+    """Questions to measure on (samples.jsonl): evaluate reads it."""
 
 
 class AskSection(Section):
     """How questions are put: the two turns, their sampling, and how many are answered at once."""
 
     engine: Literal["hf"] = "hf"
+    """What generates: hf, in process."""
     initial: str = "reasoned"
+    """Prompt of the first turn: a built-in name, or file.yaml:name."""
     review: str = "complete"
+    """Prompt of the further turns: a built-in name, or file.yaml:name."""
     turns: int = Field(default=2, ge=1)
+    """Answers a conversation: the first and its refinements."""
     draws: int = Field(default=1, ge=1)
+    """Conversations a question."""
     limit: int | None = Field(default=None, ge=1)
+    """Ask only so many questions, the first ones."""
     temperature: float = Field(default=0.0, ge=0.0)
+    """0 is greedy decoding."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Sample from the most likely tokens that hold this share of probability."""
     max_new_tokens: int = Field(default=256, ge=1)
+    """Longest answer in tokens."""
     batch_size: int = Field(default=16, ge=1)
+    """Conversations held at once; changes only the pace."""
     continue_cache: bool = True
+    """Keep the first turn's key/value cache where that is exact; changes only the pace."""
     max_failed_share: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of conversations that may fail (a broken image, say) and be kept with their reason."""
 
 
 class LabelSection(Section):
     """Which graded traces become pairs."""
 
     pairing: Literal["refine", "independent"] = "refine"
+    """refine compares the first with the last turn; independent compares first turns of two draws."""
     sources: tuple[Literal["i->c", "c->i"], ...] = ("i->c", "c->i")
+    """Which changes make a pair: wrong to right, right to wrong."""
     unparsed: Literal["drop", "rejected"] = "drop"
+    """An answer that can't be read: drop its pair, or let it be the rejected one."""
     balance: bool = False
+    """Keep as many pairs of either source as the rarer one has."""
+
+    @model_validator(mode="after")
+    def _sources_can_be_balanced(self) -> Self:
+        if not self.sources:
+            raise ValueError("sources must name i->c, c->i or both, got none")
+        if self.balance and len(set(self.sources)) < 2:
+            raise ValueError(f"balance=true needs both sources, i->c and c->i, got only {self.sources[0]}")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -97,9 +136,13 @@ class LoraSection(Section):
     """Low-rank adapters on the language model's linear layers; `targets` are endings of module names."""
 
     rank: int = Field(default=8, ge=1)
+    """Rank of the update."""
     alpha: int = Field(default=32, ge=1)
+    """The update is scaled by alpha / rank."""
     dropout: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """Dropout before the update."""
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Endings of the names of the linear layers that are adapted."""
 
     @model_validator(mode="before")
     @classmethod
@@ -113,23 +156,36 @@ class TrainSection(Section):
     """The preference stage. `args` goes to transformers' TrainingArguments as it is."""
 
     loss: Literal["dpo", "sft"] = "dpo"
+    """dpo prefers chosen to rejected; sft imitates the chosen completion."""
     beta: float = Field(default=0.1, gt=0.0)
+    """Strength of the pull to the reference (dpo)."""
     loss_weight: float = Field(default=1.0, ge=0.0)
+    """Weight of the loss."""
     nll_weight: float = Field(default=0.0, ge=0.0)
+    """Weight of the chosen completion's negative log-likelihood a token, added to the loss."""
     max_length: int = Field(default=2048, ge=1)
+    """Longest row in tokens, images included; longer records are left out and counted."""
     lora: LoraSection = LoraSection()
+    """The adapters."""
     projector: Literal["frozen", "full"] = "frozen"
+    """Train the projector between image encoder and language model: not at all, or in full."""
     merge: bool = False
+    """Also write an ordinary model directory with the adapter folded in."""
     args: dict[str, Any] = Field(default_factory=dict)
+    """Goes to transformers' TrainingArguments as it is."""
 
 
 class ReportSection(Section):
     """What the report says beside the figures."""
 
     title: str = "Before and after self-correction learning"
+    """Heading of the report."""
     gallery: int = Field(default=12, ge=0)
+    """Examples shown."""
     resamples: int = Field(default=10_000, ge=100)
+    """Bootstrap resamples behind each interval."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+    """Level of the intervals."""
 
 
 class Config(Section):
@@ -166,6 +222,8 @@ class Config(Section):
             raise ValueError("label reads what infer wrote: add an infer section")
         if self.train and not (self.label or self.data.pairs):
             raise ValueError("train needs pairs: add a label section, or name a file in data.pairs")
+        if self.train and self.label and self.data.pairs:
+            raise ValueError("train takes its pairs from label or from data.pairs: remove one of the two")
         if self.evaluate and not self.data.test:
             raise ValueError("data.test must name a samples file when there is an evaluate section")
         if self.report and not (self.evaluate and self.train):
@@ -186,6 +244,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected sections such as run: and model:, got {type(data).__name__}.")
+    data = {key: {} if value is None else value for key, value in data.items()}
     for override in overrides or []:
         _apply(data, override)
     try:
@@ -196,6 +255,9 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
 
 def _apply(data: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
+    if key in STAGES and text == "null":
+        data[key] = None
+        return
     *parents, last = key.split(".")
     if not equals or not parents or not all([*parents, last]):
         raise ConfigError(f"override {override!r}: expected section.key=value, such as train.beta=0.2.")

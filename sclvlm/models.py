@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from collections.abc import Iterable, Iterator
@@ -96,8 +97,8 @@ def load_policy(
             use_safetensors=True,
             **source,
         )
-    except (OSError, ValueError) as error:
-        raise SclvlmError(f"model.path {path!r}: cannot load: {str(error).strip().splitlines()[0]}") from error
+    except Exception as error:  # a torn file raises whatever the reader of its format does, also a bare Exception
+        raise SclvlmError(f"model.path {path!r}: cannot load: {_first_line(error)}") from error
     if adapter is not None:
         model = _with_adapter(model, adapter)
     return Policy(model.to(where).eval(), processor, ModelRef(path=path, revision=revision, adapter=adapter))
@@ -118,18 +119,24 @@ def check_model_path(path: str) -> None:
 
 def _may_be_hub_id(path: str) -> bool:
     # `runs/x` looks like owner/name too: what begins with a folder that exists here is meant as a path.
-    return (
-        HUB_ID.fullmatch(path) is not None
-        and Path(path).parts[0] not in (".", "..")
-        and not ("/" in path and Path(path).parts and Path(Path(path).parts[0]).is_dir())
-    )
+    owner, slash, _ = path.partition("/")
+    return HUB_ID.fullmatch(path) is not None and owner not in (".", "..") and not (slash and Path(owner).is_dir())
 
 
 def _with_adapter(model: Any, adapter: str) -> Any:
     if not (Path(adapter) / "adapter_config.json").is_file():
         raise ConfigError(f"model.adapter {adapter!r}: no adapter_config.json there. Name a directory peft wrote.")
-    with _peft_warnings_hidden():
-        return PeftModel.from_pretrained(model, adapter)
+    try:
+        with _peft_warnings_hidden():
+            return PeftModel.from_pretrained(model, adapter)
+    except Exception as error:  # as above
+        raise SclvlmError(
+            f"model.adapter {adapter!r}: cannot load: {_first_line(error)} Was it trained on this model?"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @contextmanager
@@ -172,6 +179,25 @@ def freeze(model: nn.Module, pattern: re.Pattern[str] = VISION) -> None:
 
 def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
     return module
+
+
+def unwrapped(model: Any) -> Any:
+    """The transformers model inside peft's wrapper; adapters stay in place."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def accepts(model: Any, argument: str) -> bool:
+    """Whether the model's forward declares `argument`."""
+    return argument in inspect.signature(unwrapped(model).forward).parameters
+
+
+def counts_positions(model: Any) -> bool:
+    """Whether a token's position is the number of tokens before it, and may be passed as `position_ids`.
+
+    Not for models that give pictures positions of their own (mrope), which they derive from the pictures' sizes.
+    """
+    layered = any(hasattr(module, "get_rope_index") for module in unwrapped(model).modules())
+    return accepts(model, "position_ids") and not layered
 
 
 def add_lora(

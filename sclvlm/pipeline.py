@@ -5,7 +5,6 @@ Stages import what they need inside: labeling and reporting never load torch.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,27 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from sclvlm.config import STAGES, AskSection, Config
-from sclvlm.errors import ConfigError
+from sclvlm.errors import ConfigError, SclvlmError
+from sclvlm.fingerprints import stage_inputs, stages_before, weights_hash
+from sclvlm.preflight import check_inputs, read_samples
 from sclvlm.progress import console
 from sclvlm.prompts import load_prompt
 from sclvlm.records import GradedTrace, Sample, Trace
 from sclvlm.runs import Stage, environment, locked
-from sclvlm.storage import file_hash, read_records, unique_by, write_json, write_records, write_text
-
-NEUTRAL = {
-    "batch_size",
-    "continue_cache",
-    "max_failed_share",
-}  # they change how long it takes, not what comes out
-BLOCK = 4096
-
-READS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # files of the data section, stages before
-    "infer": (("samples",), ()),
-    "label": (("samples",), ("infer",)),
-    "train": (("pairs",), ("label",)),
-    "evaluate": (("test",), ("train",)),
-    "report": (("test",), ("label", "train", "evaluate")),
-}
+from sclvlm.storage import read_records, repair_torn_line, write_json, write_records, write_text
 
 Facts = dict[str, Any]
 """What a stage says when it ends: file paths and counts."""
@@ -50,20 +36,63 @@ class Job:
 
     @classmethod
     def of(cls, config: Config, name: str) -> Job:
-        """The job of stage `name`. Raises ConfigError when the config has no such section."""
-        if getattr(config, name) is None:
-            raise ConfigError(f"the config has no {name} section. Add `{name}: {{}}` to run it with its defaults.")
+        """The job of stage `name`, as the config stands now."""
         return cls(config, name, Stage(config.folder, name, stage_inputs(config, name)))
 
 
 def run_stages(config: Config, names: tuple[str, ...], redo: str | None = None) -> list[Facts]:
-    """Execute stages in order, skipping those that are done; `redo` names the first to make anew."""
+    """Execute stages in order, skipping those that are done; `redo` names the first to make anew.
+
+    Nothing is written or removed before everything that can be checked was found well.
+    """
+    if not names:
+        raise ConfigError(f"the config has no stage to run. Add a section: {', '.join(STAGES)}.")
+    anew = _from(redo)
+    _check_sections(config, names)
+    check_inputs(config, names)
     with locked(config.folder):
-        _forget(config, redo)
-        _check_files(config, names)
+        _check_stages(config, names, anew)
+        for name in anew:
+            Stage(config.folder, name, {}).remove()
         write_text(config.folder / "config.yaml", config.to_yaml())
         write_json(config.folder / "environment.json", environment())
         return [_run_stage(Job.of(config, name), number, len(names)) for number, name in enumerate(names, start=1)]
+
+
+def _check_sections(config: Config, names: tuple[str, ...]) -> None:
+    for name in names:
+        if getattr(config, name) is None:
+            raise ConfigError(f"the config has no {name} section. Add `{name}:` to run it with its defaults.")
+
+
+def _from(redo: str | None) -> tuple[str, ...]:
+    """The stage `redo` and those behind it."""
+    if redo is None:
+        return ()
+    if redo not in STAGES:
+        raise ConfigError(f"--redo: expected one of {', '.join(STAGES)}, got {redo!r}.")
+    return STAGES[STAGES.index(redo) :]
+
+
+def _check_stages(config: Config, names: tuple[str, ...], anew: tuple[str, ...]) -> None:
+    """What is there already must come from these inputs, and what is read must be there.
+
+    In order of the stages, so that a difference is told where it began.
+    """
+    needed_by = {before: name for name in names for before in stages_before(config, name)}
+    for name in STAGES:
+        if name in anew or name not in _with_all_before(config, names):
+            continue
+        stage = Job.of(config, name).stage
+        if not stage.done and name in needed_by and name not in names:
+            raise ConfigError(
+                f"{stage.folder}: {needed_by[name]} reads what {name} makes, and {name} is not done. "
+                f"Run `sclvlm {name} CONFIG` first."
+            )
+
+
+def _with_all_before(config: Config, names: tuple[str, ...]) -> set[str]:
+    return set(names).union(*(_with_all_before(config, stages_before(config, name)) for name in names))
 
 
 def _run_stage(job: Job, number: int, total: int) -> Facts:
@@ -83,18 +112,12 @@ def _run_stage(job: Job, number: int, total: int) -> Facts:
 
 def infer(job: Job) -> Facts:
     """Both turns on the training questions: traces.jsonl."""
-    config = job.config
+    config, ask = job.config, _section(job.config.infer)
     traces = job.stage.folder / "traces.jsonl"
-    ask = _section(config.infer)
-    _ask(
-        config,
-        ask,
-        _samples(config.data.samples, ask.limit),
-        traces,
-        adapter=config.model.adapter,
-        what="infer",
-    )
-    return {"traces": str(traces), "count": sum(1 for _ in read_records(traces, Trace))}
+    samples = _samples(config.data.samples, ask.limit)
+    _ask(config, ask, samples, traces, adapter=config.model.adapter, what="infer")
+    failed = [trace.failed for trace in read_records(traces, Trace)]
+    return {"traces": str(traces), "count": len(failed), "failed": sum(failed)}
 
 
 def label(job: Job) -> Facts:
@@ -109,6 +132,12 @@ def label(job: Job) -> Facts:
     graded = grade_file(config.folder / "infer" / "traces.jsonl", samples, folder / "graded.jsonl")
     labeled = label_pairs(graded, samples, **settings.model_dump(), seed=config.run.seed)
     write_json(folder / "counts.json", labeled.counts)
+    if not labeled.pairs:
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in labeled.counts.items())
+        raise SclvlmError(
+            f"{folder}: none of {len(graded)} traces became a pair ({outcomes}). Infer on more samples, with a "
+            "higher temperature or more draws, or label with other settings."
+        )
     write_records(folder / "pairs.jsonl", labeled.pairs)
     write_json(folder / "summary.json", summarize(graded).model_dump(mode="json"))
     return {"pairs": str(folder / "pairs.jsonl"), "count": len(labeled.pairs), "outcomes": labeled.counts}
@@ -120,7 +149,7 @@ def train(job: Job) -> Facts:
 
     config, folder = job.config, job.stage.folder
     settings = _section(config.train)
-    fine_tune(_pairs(config), folder, model=config.model, settings=settings, seed=config.run.seed)
+    fine_tune(pairs_file(config), folder, model=config.model, settings=settings, seed=config.run.seed)
     return {"adapter": str(folder / "adapter")} | ({"model": str(folder / "model")} if settings.merge else {})
 
 
@@ -185,19 +214,19 @@ STAGE_FUNCTIONS: dict[str, Callable[[Job], Facts]] = {
 def _ask(
     config: Config, ask: AskSection, samples: list[Sample], traces: Path, *, adapter: str | None, what: str
 ) -> None:
-    """Hold the conversations that `traces` lacks."""
-    from sclvlm.engines.hf import HFEngine
+    """Hold the conversations that `traces` lacks; a model is loaded only if there are any."""
+    if _all_answered(samples, ask.draws, traces):
+        return
     from sclvlm.models import load_policy
     from sclvlm.self_correction import Dialogue, Origin, collect_traces
 
     policy = load_policy(**{**config.model.model_dump(), "adapter": adapter})
-    sampling = ask.model_dump(include={"temperature", "top_p", "max_new_tokens"})
     collect_traces(
         samples,
         traces,
-        engine=HFEngine(policy, seed=config.run.seed, continue_cache=ask.continue_cache, **sampling),
+        engine=ENGINES[ask.engine](policy, config, ask),
         dialogue=Dialogue(load_prompt("initial", ask.initial), load_prompt("review", ask.review), ask.turns),
-        origin=Origin(policy.ref, sampling, config.run.seed),
+        origin=Origin(policy.ref, _sampling(ask), config.run.seed),
         draws=ask.draws,
         batch_size=ask.batch_size,
         max_failed_share=ask.max_failed_share,
@@ -205,82 +234,44 @@ def _ask(
     )
 
 
-def stage_inputs(config: Config, name: str) -> dict[str, Any]:
-    """Everything that decides what stage `name` makes: when it changes, what was made is stale."""
-    files, stages = READS[name]
-    section = getattr(config, name).model_dump(mode="json")
-    inputs = {
-        "seed": config.run.seed,
-        name: {key: value for key, value in section.items() if key not in NEUTRAL},
-    }
-    if name in ("infer", "train", "evaluate"):
-        inputs["model"] = _model_facts(config)
-    inputs |= {f"data.{file}": _hash(getattr(config.data, file)) for file in files}
-    present = [stage for stage in stages if getattr(config, stage) is not None]
-    return inputs | {f"{stage} stage": _digest(stage_inputs(config, stage)) for stage in present}
+def _all_answered(samples: list[Sample], draws: int, traces: Path) -> bool:
+    repair_torn_line(traces)
+    if not traces.is_file() or traces.stat().st_size == 0:
+        return False
+    keys = {trace.key for trace in read_records(traces, Trace)}
+    return keys >= {(sample.id, draw) for sample in samples for draw in range(draws)}
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+def _in_process(policy: Any, config: Config, ask: AskSection) -> Any:
+    from sclvlm.engines.hf import HFEngine
+
+    return HFEngine(policy, seed=config.run.seed, continue_cache=ask.continue_cache, **_sampling(ask))
 
 
-def _hash(path: str | None) -> str | None:
-    return file_hash(Path(path))[:16] if path and Path(path).is_file() else None
+ENGINES: dict[str, Callable[[Any, Config, AskSection], Any]] = {"hf": _in_process}
 
 
-def _model_facts(config: Config) -> dict[str, Any]:
-    model = config.model
-    return {
-        **model.model_dump(include={"path", "revision", "adapter", "dtype"}),
-        "weights": _weights_hash(Path(model.path)),
-        "adapter weights": _weights_hash(Path(model.adapter)) if model.adapter else None,
-    }
-
-
-def _weights_hash(folder: Path) -> str | None:
-    """A quick content hash of a model directory's weights: their sizes and 64 blocks of each file."""
-    files = sorted(folder.glob("*.safetensors"))
-    digest = hashlib.sha256()
-    for path in files:
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}".encode())
-        with path.open("rb") as file:
-            for start in range(0, size, max(size // 64, BLOCK)):
-                file.seek(start)
-                digest.update(file.read(BLOCK))
-    return digest.hexdigest()[:16] if files else None
-
-
-def _forget(config: Config, redo: str | None) -> None:
-    """Remove what `redo` and the stages behind it made."""
-    if redo is None:
-        return
-    if redo not in STAGES:
-        raise ConfigError(f"--redo: expected one of {', '.join(STAGES)}, got {redo!r}.")
-    for name in STAGES[STAGES.index(redo) :]:
-        Stage(config.folder, name, {}).remove()
-
-
-def _check_files(config: Config, names: tuple[str, ...]) -> None:
-    """Every stage's own input files, before any stage has cost time."""
-    wanted = {"infer": "samples", "evaluate": "test", "train": "pairs"}
-    for key in (wanted[name] for name in names if name in wanted):
-        path = getattr(config.data, key)
-        if path is not None and not Path(path).is_file():
-            raise ConfigError(f"data.{key}: {path} does not exist. Make it first, or name another file.")
-    if set(names) & {"infer", "train", "evaluate"}:
-        from sclvlm.models import check_model_path
-
-        check_model_path(config.model.path)
+def _sampling(ask: AskSection) -> dict[str, Any]:
+    return ask.model_dump(include={"temperature", "top_p", "max_new_tokens"})
 
 
 def _samples(path: str | None, limit: int | None) -> list[Sample]:
-    file = Path(str(path))
-    return list(islice(unique_by(read_records(file, Sample), lambda sample: sample.id, file), limit))
+    return list(islice(read_samples(str(path)), limit))
 
 
-def _pairs(config: Config) -> Path:
+def pairs_file(config: Config) -> Path:
+    """The pairs the run trains on."""
     return Path(config.data.pairs) if config.data.pairs else config.folder / "label" / "pairs.jsonl"
+
+
+def made_pairs(config: Config) -> Path:
+    """The same, once they are there. Raises ConfigError when the config makes none or they are not made yet."""
+    if config.data.pairs is None:
+        _check_sections(config, ("label",))
+        _check_stages(config, ("label",), ())
+        if not Job.of(config, "label").stage.done:
+            raise ConfigError(f"{pairs_file(config)}: not made yet. Run `sclvlm label CONFIG` first.")
+    return pairs_file(config)
 
 
 def _section(section: Any) -> Any:
@@ -297,5 +288,5 @@ def _provenance(config: Config) -> dict[str, Any]:
         "command": f"sclvlm run {config.folder / 'config.yaml'}",
         "config": config.model_dump(mode="json", exclude_none=True),
         "environment": _read_json(config.folder / "environment.json"),
-        "weights": {"base": _weights_hash(Path(config.model.path))},
+        "weights": {"base": weights_hash(Path(config.model.path))},
     }

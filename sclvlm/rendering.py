@@ -13,17 +13,22 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from sclvlm.errors import SclvlmError
-from sclvlm.models import Policy
-from sclvlm.records import Message, count_images
+from sclvlm.models import Policy, accepts
+from sclvlm.records import Message, count_images, message_text
 
-SEQUENCE_KEYS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+TYPE_KEYS = ("token_type_ids", "mm_token_type_ids")
+SEQUENCE_KEYS = ("input_ids", "attention_mask", *TYPE_KEYS)
 
 
 class Encoded(NamedTuple):
-    """Token ids per conversation, images expanded, and the image tensors of all of them together."""
+    """Token ids per conversation, images expanded, and the image tensors of all of them together.
+
+    types: for models that ask, under the argument's name, which ids stand for pictures; as long as `ids`.
+    """
 
     ids: list[list[int]]
     images: dict[str, Tensor]
+    types: dict[str, list[list[int]]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Renderer:
     def encode(self, texts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> Encoded:
         """Rendered `texts` with the images of each, in order, to ids and image tensors."""
         if not any(images):
-            return Encoded([self.tokens(text) for text in texts], {})
+            return Encoded([self.tokens(text) for text in texts], {}, {})
         self._check_images(texts)
         batch = self.policy.processor(
             text=list(texts),
@@ -53,12 +58,19 @@ class Renderer:
             add_special_tokens=False,
             return_tensors="pt",
         )
-        rows = zip(batch["input_ids"], batch["attention_mask"], strict=True)
-        ids = [row[mask.bool()].tolist() for row, mask in rows]
-        return Encoded(ids, {key: value for key, value in batch.items() if key not in SEQUENCE_KEYS})
+        content = batch["attention_mask"].bool()
+        return Encoded(
+            _unpadded(batch["input_ids"], content),
+            {key: value for key, value in batch.items() if key not in SEQUENCE_KEYS},
+            {
+                key: _unpadded(batch[key], content)
+                for key in TYPE_KEYS
+                if key in batch and accepts(self.policy.model, key)
+            },
+        )
 
     def tokens(self, text: str) -> list[int]:
-        """`text`, special tokens included as it spells them, to ids. No image may stand in it."""
+        """`text`, special tokens included as it spells them, to ids. Images in it stay one token each."""
         ids: list[int] = self.policy.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
@@ -77,11 +89,13 @@ class Renderer:
                 f"model.path {self.policy.ref.path!r}: its chat template changes the prompt once a reply follows, "
                 "so the reply can't be scored as the model would write it."
             )
-        ids = self.tokens(joined[len(before) :])
+        added = joined[len(before) :]
+        ids = self._behind(before, added)
         stops = [position for position, token in enumerate(ids) if token in self.policy.stop_ids]
-        return (
-            ids[: stops[-1] + 1] if stops else [*self.tokens(joined[len(before) :].rstrip()), self.policy.stop_ids[0]]
-        )
+        spelled = sum(token in self.policy.stop_ids for token in self.tokens(message_text(completion[0])))
+        if len(stops) > spelled:  # a reply that quotes the end of a turn does not end there
+            return ids[: stops[spelled] + 1]
+        return [*self._behind(before, added.rstrip()), self.policy.stop_ids[0]]
 
     def follow_up(self, conversation: Sequence[Message], message: Message) -> list[int] | None:
         """The ids between the end of a reply and the next one: end of turn, `message`, opening of the reply.
@@ -90,9 +104,18 @@ class Renderer:
         (then the conversation must be encoded anew).
         """
         *before, reply = conversation
-        said = self.text(before, reply=True) + _text(reply)
+        said = self.text(before, reply=True) + message_text(reply)
         joined = self.text([*conversation, message], reply=True)
-        return self.tokens(joined[len(said) :]) if joined.startswith(said) else None
+        return self._behind(said, joined[len(said) :]) if joined.startswith(said) else None
+
+    def _behind(self, said: str, added: str) -> list[int]:
+        """The ids of `added` where it stands, behind `said`.
+
+        Tokenizers of the SentencePiece kind would put a space before an `added` that stands alone. Where the
+        two texts share a token, the cut goes through it: the model writes on from the ids of `said`.
+        """
+        before, joint = self.tokens(said), self.tokens(said + added)
+        return joint[len(before) :] if joint[: len(before)] == before else self.tokens(added)
 
     def _shaped(self, message: Message) -> Message:
         """Parts with only the keys they need; plain text for models that take no images."""
@@ -114,9 +137,8 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
     return {"type": "image"} if part["type"] == "image" else {"type": "text", "text": part["text"]}
 
 
-def _text(message: Message) -> str:
-    content = message["content"]
-    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
+def _unpadded(rows: Tensor, content: Tensor) -> list[list[int]]:
+    return [row[mask].tolist() for row, mask in zip(rows, content, strict=True)]
 
 
 def _roles(messages: Sequence[Message]) -> str:
@@ -140,8 +162,10 @@ def load_image(path: Path) -> Image.Image:
             with Image.open(path) as image:
                 return image.convert("RGB")
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise SclvlmError(f"{path}: the image is too large to be decoded safely: {error}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise SclvlmError(
+            f"{path}: the image is too large to be decoded safely: {error} Shrink it, or drop the record that names it."
+        ) from None
+    except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError) as error:
         raise SclvlmError(
             f"{path}: expected a readable image, got a broken one ({error}). "
             "Replace it, or drop the record that names it."
@@ -158,3 +182,8 @@ def pad(rows: Sequence[Sequence[int]], fill: int, *, left: bool) -> tuple[Tensor
         ids[index, span] = torch.tensor(row, dtype=torch.long)
         mask[index, span] = 1
     return ids, mask
+
+
+def position_ids(mask: Tensor) -> Tensor:
+    """For each place the number of real tokens before it in its row; `mask` (rows, length) is 0 at padding."""
+    return mask.cumsum(1).sub(1).clamp(min=0)

@@ -41,30 +41,47 @@ class Stage:
 
     @property
     def done(self) -> bool:
-        """Whether the stage has ended well before, from these very inputs."""
+        """Whether the stage has ended well before. Raises ConfigError when it was made from other inputs."""
+        self.check()
         return self._state().get("status") == "done"
 
-    def begin(self) -> None:
-        """Start or go on. Raises ConfigError when the folder holds results of other inputs."""
+    def check(self) -> None:
+        """Raise ConfigError when the folder holds results of other inputs, or of nobody knows what."""
         state = self._state()
         if state and state["inputs"] != self.inputs:
             raise ConfigError(self._stale(state["inputs"]))
-        if not state:
-            write_json(self._file, {"stage": self.name, "status": "running", "inputs": self.inputs, "seconds": 0.0})
+        if not state and self.folder.is_dir() and any(not _is_partial(path) for path in self.folder.iterdir()):
+            raise ConfigError(
+                f"{self.folder}: holds files, but no {self._file.name} that says what they were made from. "
+                f"{self._remedy()}"
+            )
 
     @contextmanager
     def running(self) -> Iterator[Path]:
-        """The folder to work in; marks the stage done when the block ends well."""
-        self.begin()
-        started = time.monotonic()
-        yield self.folder
-        state = self._state()
-        seconds = round(state["seconds"] + time.monotonic() - started, 1)
-        write_json(self._file, {**state, "status": "done", "seconds": seconds})
+        """The folder to work in, with a stage.json from the start; marks the stage done when the block ends well.
+
+        stage.json counts the starts, and the seconds of all of them but those that ended in a kill.
+        """
+        self.check()
+        state = self._state() or {"stage": self.name, "inputs": self.inputs, "starts": 0, "seconds": 0.0}
+        state = {**state, "status": "running", "starts": state["starts"] + 1}
+        write_json(self._file, state)
+        _sweep(self.folder)
+        started, status = time.monotonic(), "running"
+        try:
+            yield self.folder
+            status = "done"
+        finally:
+            seconds = round(state["seconds"] + time.monotonic() - started, 1)
+            write_json(self._file, {**state, "status": status, "seconds": seconds})
 
     def remove(self) -> None:
-        """Forget the stage and everything it made."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Forget the stage and everything it made: at once, so that a kill can't leave half of a stage."""
+        going = self.folder.with_name(f".{self.name}.going.partial")
+        shutil.rmtree(going, ignore_errors=True)
+        if self.folder.is_dir():
+            os.replace(self.folder, going)
+            shutil.rmtree(going)
 
     def _state(self) -> dict[str, Any]:
         if not self._file.is_file():
@@ -74,10 +91,25 @@ class Stage:
 
     def _stale(self, before: dict[str, Any]) -> str:
         key, was, now = next(_differences(before, self.inputs))
+        return f"{self.folder}: made with {key} = {was}, asked for now: {now}. {self._remedy()}"
+
+    def _remedy(self) -> str:
         return (
-            f"{self.folder}: made with {key} = {was}, asked for now: {now}. "
-            f"Give run.dir another folder to keep both, or make this one anew with --redo {self.name}."
+            f"Give run.dir another folder to keep both, or make this one anew: `sclvlm run CONFIG --redo {self.name}`."
         )
+
+
+def _is_partial(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".partial")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed process was writing."""
+    for path in list(folder.rglob(".*.partial")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)  # may have gone with its folder
 
 
 def _differences(before: Any, after: Any, key: str = "") -> Iterator[tuple[str, str, str]]:

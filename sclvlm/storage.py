@@ -20,6 +20,7 @@ from sclvlm.errors import SclvlmError
 from sclvlm.records import Record, Sample
 
 R = TypeVar("R", bound=Record)
+BLOCK = 1 << 16
 
 
 def read_records(path: Path, model: type[R]) -> Iterator[R]:
@@ -76,9 +77,21 @@ def repair_torn_line(path: Path) -> None:
     if not path.is_file():
         return
     with path.open("rb+") as file:
-        data = file.read()
-        if data and not data.endswith(b"\n"):
-            file.truncate(data.rfind(b"\n") + 1)
+        end = file.seek(0, os.SEEK_END)
+        keep = 0
+        for stop in range(end, 0, -BLOCK):  # from the end: the file may be larger than the memory
+            start = max(stop - BLOCK, 0)
+            file.seek(start)
+            if (newline := file.read(stop - start).rfind(b"\n")) >= 0:
+                keep = start + newline + 1
+                break
+        if keep < end:
+            file.truncate(keep)
+
+
+def partial_path(path: Path) -> Path:
+    """Where this process writes what will replace `path` once it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
 class AtomicFile:
@@ -86,7 +99,7 @@ class AtomicFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self._partial = partial_path(path)
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,12 +113,14 @@ class AtomicFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        if kind is None:
-            os.replace(self._partial, self._path)
-        else:
+        try:
+            with self._file:
+                if kind is None:
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
+            if kind is None:
+                os.replace(self._partial, self._path)
+        finally:
             self._partial.unlink(missing_ok=True)
 
 

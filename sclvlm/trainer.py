@@ -20,7 +20,8 @@ class LengthGroupedSampler(torch.utils.data.Sampler[int]):
     """Every index once an epoch, shuffled, so that neighbours have about the same length.
 
     Shuffled indices are cut into runs of `group` batches; each run is sorted by length and its batches are
-    shuffled again. The order depends on (seed, epoch) alone, so a resumed epoch is the one that was left.
+    shuffled again. A batch that is not full comes last: it would shift the borders of all behind it.
+    The order depends on (seed, epoch) alone, so a resumed epoch is the one that was left.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int, group: int = 50) -> None:
@@ -38,8 +39,11 @@ class LengthGroupedSampler(torch.utils.data.Sampler[int]):
         order = torch.randperm(len(self.lengths), generator=generator).tolist()
         for run in _cut(order, self.group * self.batch_size):
             batches = list(_cut(sorted(run, key=self.lengths.__getitem__), self.batch_size))
-            for position in torch.randperm(len(batches), generator=generator).tolist():
+            full = len(run) // self.batch_size
+            for position in torch.randperm(full, generator=generator).tolist():
                 yield from batches[position]
+            for rest in batches[full:]:
+                yield from rest
 
 
 def _cut(items: list[int], size: int) -> Iterator[list[int]]:

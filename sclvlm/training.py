@@ -7,10 +7,14 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
 from sclvlm.collation import Collator
@@ -21,7 +25,7 @@ from sclvlm.models import Policy, add_lora, freeze, load_policy
 from sclvlm.progress import Advance, console, progress
 from sclvlm.records import Demonstration, PreferencePair
 from sclvlm.rendering import Renderer, load_images
-from sclvlm.storage import read_records, write_json
+from sclvlm.storage import describe, read_records, write_json
 from sclvlm.trainer import PreferenceTrainer
 
 log = logging.getLogger(__name__)
@@ -77,10 +81,20 @@ def train(pairs: Path, folder: Path, *, model: ModelSection, settings: TrainSect
 
 
 def read_training_records(path: Path, loss: str) -> list[PreferencePair] | list[Demonstration]:
-    """The records of `path`: pairs, or for losses that need no rejected side also demonstrations."""
-    if loss in NEEDS_PAIRS or not _holds_demonstrations(path):
-        return list(read_records(path, PreferencePair))
-    return list(read_records(path, Demonstration))
+    """The records of `path`: pairs, or for losses that need no rejected side demonstrations.
+
+    Such losses take a pair for a demonstration of its chosen side: the other would be computed for nothing.
+    """
+    if loss not in NEEDS_PAIRS and _holds_demonstrations(path):
+        return list(read_records(path, Demonstration))
+    pairs = list(read_records(path, PreferencePair))
+    return pairs if loss in NEEDS_PAIRS else [_chosen_side(pair) for pair in pairs]
+
+
+def _chosen_side(pair: PreferencePair) -> Demonstration:
+    return Demonstration(
+        id=pair.id, prompt=pair.prompt, completion=pair.chosen, images=pair.images, source=pair.source, meta=pair.meta
+    )
 
 
 def _holds_demonstrations(path: Path) -> bool:
@@ -137,10 +151,24 @@ def _arguments(folder: Path, settings: TrainSection, policy: Policy, seed: int) 
     }
     if taken := sorted(decided.keys() & settings.args.keys()):
         raise ConfigError(f"train.args.{taken[0]}: set by the training stage itself. Remove it.")
+    given = {key: _checked(key, value) for key, value in settings.args.items()}
     try:
-        return TrainingArguments(**{**OWN_ARGUMENTS, **settings.args, **decided})
+        return TrainingArguments(**{**OWN_ARGUMENTS, **given, **decided})
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"train.args: {str(error).removeprefix('TrainingArguments.__init__() ')}") from None
+        raise ConfigError(f"train.args: {error}") from None
+
+
+def _checked(key: str, value: Any) -> Any:
+    """`value` in the type that TrainingArguments declares for `key`, and does not check itself."""
+    hints = get_type_hints(TrainingArguments)
+    if key not in {field.name for field in fields(TrainingArguments) if field.init}:
+        near = get_close_matches(key, hints, n=3)
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ConfigError(f"train.args.{key}: transformers' TrainingArguments has no such argument.{meant}")
+    try:
+        return TypeAdapter(hints[key]).validate_python(value)
+    except ValidationError as error:
+        raise ConfigError(f"train.args.{key}: {describe(error)}.") from None
 
 
 class _Records(torch.utils.data.Dataset[Any]):
@@ -161,15 +189,18 @@ def _train_with_progress(trainer: PreferenceTrainer, checkpoint: str | None) -> 
     trainer.remove_callback(ProgressCallback)
     callback = _Progress()
     trainer.add_callback(callback)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with callback.line:  # closed also when training fails
+        trainer.train(resume_from_checkpoint=checkpoint)
 
 
 class _Progress(TrainerCallback):  # type: ignore[misc]
-    """Steps on the progress line, figures beside it."""
+    """Steps on the progress line, figures beside it. The line begins with training and ends with `line`."""
+
+    def __init__(self) -> None:
+        self.line = ExitStack()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._context = progress("train", state.max_steps, state.global_step)
-        self._advance: Advance = self._context.__enter__()
+        self._advance: Advance = self.line.enter_context(progress("train", state.max_steps, state.global_step))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._advance()
@@ -179,9 +210,6 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
         figures = ", ".join(f"{name} {logs[name]:.3f}" for name in shown if name in logs)
         if figures:
             console.print(f"  step {state.global_step}: {figures}")
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._context.__exit__(None, None, None)
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -202,6 +230,7 @@ def merge(model: ModelSection, adapter: Path, out: Path) -> None:
     """Write `model` with `adapter` folded in, in float32, as an ordinary model directory `out`."""
     whole = load_policy(**{**model.model_dump(), "adapter": str(adapter), "dtype": "float32", "device": "cpu"})
     partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed here
     whole.model.merge_and_unload().save_pretrained(partial)
     whole.processor.save_pretrained(partial)
     shutil.rmtree(out, ignore_errors=True)

@@ -39,8 +39,48 @@ def test_stages_are_those_with_a_section_in_their_order(tmp_path: Path) -> None:
     assert load(tmp_path, data).stages == ("infer", "label", "train")
 
 
-def test_a_section_that_is_null_is_no_stage(tmp_path: Path) -> None:
-    assert load(tmp_path, {**BASE, "train": None}).stages == ()
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_bare_section_is_a_stage_with_its_defaults(tmp_path: Path, stage: str) -> None:
+    bare = load(tmp_path, {**FULL, stage: None})
+    assert bare == load(tmp_path, FULL)
+
+
+def test_a_bare_section_in_yaml_is_a_stage(tmp_path: Path) -> None:
+    text = "run: {dir: r}\nmodel: {path: m}\ndata: {samples: s.jsonl}\ninfer:\nlabel:\n"
+    assert load(tmp_path, text).stages == ("infer", "label")
+
+
+def test_bare_data_means_no_files(tmp_path: Path) -> None:
+    assert load(tmp_path, {**BASE, "data": None}).data.samples is None
+
+
+def test_a_section_without_what_it_must_say_names_the_key(tmp_path: Path) -> None:
+    assert message(tmp_path, {**BASE, "model": None}) == "run.yaml: model.path: field required."
+
+
+def test_the_override_null_takes_a_stage_out(tmp_path: Path) -> None:
+    assert load(tmp_path, FULL, "report=null").stages == ("infer", "label", "train", "evaluate")
+
+
+def test_the_override_null_does_not_take_out_what_every_run_needs(tmp_path: Path) -> None:
+    assert message(tmp_path, FULL, "run=null").startswith("override 'run=null': expected section.key=value")
+
+
+def test_balance_with_one_source_would_drop_every_pair_and_is_refused(tmp_path: Path) -> None:
+    found = message(tmp_path, FULL, "label.balance=true", "label.sources=[i->c]")
+    assert found == "run.yaml: label: balance=true needs both sources, i->c and c->i, got only i->c."
+
+
+def test_balance_with_both_sources_is_fine(tmp_path: Path) -> None:
+    assert load(tmp_path, FULL, "label.balance=true").stages == STAGES
+
+
+def test_no_source_at_all_is_refused(tmp_path: Path) -> None:
+    assert "label: sources must name i->c, c->i or both" in message(tmp_path, FULL, "label.sources=[]")
+
+
+def test_two_origins_of_pairs_are_refused(tmp_path: Path) -> None:
+    assert "remove one of the two" in message(tmp_path, FULL, "data.pairs=p.jsonl")
 
 
 def test_an_override_opens_a_section_that_is_null(tmp_path: Path) -> None:
@@ -163,7 +203,7 @@ def test_a_list_in_yaml_serves_where_several_values_stand(tmp_path: Path) -> Non
 @pytest.mark.parametrize("data", [FULL, BASE], ids=["all stages", "no stage"])
 def test_a_config_survives_being_written_and_read(tmp_path: Path, data: dict[str, Any]) -> None:
     config = load(tmp_path, data)
-    assert load(tmp_path, config.model_dump(mode="json")) == config
+    assert load(tmp_path, config.to_yaml()) == config
 
 
 @pytest.mark.parametrize("text", ["", "- 1", "text"])

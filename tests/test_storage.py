@@ -10,6 +10,7 @@ import pytest
 from sclvlm.errors import SclvlmError
 from sclvlm.records import AnswerKind, Sample
 from sclvlm.storage import (
+    BLOCK,
     AtomicFile,
     RecordAppender,
     file_hash,
@@ -195,3 +196,32 @@ def test_an_id_that_stands_twice_is_an_error(file: Path) -> None:
 def test_a_file_hash_is_the_sha256_of_its_bytes(file: Path) -> None:
     file.write_bytes(b"abc")  # the example of FIPS 180-2
     assert file_hash(file) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK])
+def test_a_torn_line_of_any_length_is_cut(tmp_path: Path, size: int) -> None:
+    (tmp_path / "f").write_bytes(b"whole\n" + b"x" * size)
+    repair_torn_line(tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == b"whole\n"
+
+
+def test_a_file_that_is_one_torn_line_becomes_empty(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x" * (BLOCK + 1))
+    repair_torn_line(tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == b""
+
+
+def test_a_long_file_of_whole_lines_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(whole := b"x" * BLOCK + b"\n" + b"y" * BLOCK + b"\n")
+    repair_torn_line(tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == whole
+
+
+def test_a_write_that_the_disk_refuses_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sclvlm.storage.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(tmp_path / "f", "x")
+    assert list(tmp_path.iterdir()) == []

@@ -8,20 +8,21 @@ cache can't be continued exactly.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
+from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from sclvlm.engines import Opening, Reply
 from sclvlm.engines.sampling import RowSampler, row_seed
-from sclvlm.models import Policy
+from sclvlm.models import Policy, accepts, counts_positions, unwrapped
 from sclvlm.records import Message, text_message
-from sclvlm.rendering import Renderer, load_images, pad
+from sclvlm.rendering import TYPE_KEYS, Renderer, load_images, pad, position_ids
 
 log = logging.getLogger(__name__)
 
@@ -66,18 +67,14 @@ def can_continue(model: Any) -> bool:
     Not with sliding windows or recurrent layers (their states depend on the padding), not with positions
     other than a running count (mrope), not where attention looks at token types.
     """
+    if not counts_positions(model) or any(accepts(model, key) for key in TYPE_KEYS):
+        return False
     text = model.config.get_text_config()
     layers = set(getattr(text, "layer_types", None) or ["full_attention"])
-    rope = getattr(text, "rope_parameters", None) or {}
     bidirectional = getattr(text, "use_bidirectional_attention", None)
     windowed = getattr(text, "sliding_window", None) if getattr(text, "use_sliding_window", True) else None
-    return (
-        layers == {"full_attention"}
-        and not windowed
-        and not bidirectional
-        and "mrope_section" not in rope
-        and model.config.model_type not in ("gemma3", "paligemma")
-    )
+    recurrent = getattr(unwrapped(model), "_is_stateful", False)
+    return layers == {"full_attention"} and not windowed and not bidirectional and not recurrent
 
 
 class _Turns:
@@ -92,10 +89,11 @@ class _Turns:
         raise NotImplementedError
 
     def encode(self, conversations: list[list[Message]]) -> tuple[list[list[int]], dict[str, Tensor]]:
-        """Ids and image tensors of whole conversations, on the policy's device."""
+        """Ids of whole conversations, and what else the model takes for them, on the policy's device."""
         texts = [self.renderer.text(conversation, reply=True) for conversation in conversations]
         encoded = self.renderer.encode(texts, self.images)
-        return encoded.ids, to_model(encoded.images, self.policy)
+        types = {name: pad(rows, 0, left=True)[0] for name, rows in encoded.types.items()}
+        return encoded.ids, to_model({**encoded.images, **types}, self.policy)
 
     def finish(self, tokens: list[int], logp: float) -> Reply:
         """The reply that `tokens` spell; a stop token at the end is counted and not shown."""
@@ -155,11 +153,10 @@ class _ContinuedTurns(_Turns):
         """Run `ids` (rows, new) behind the cache; float32 logits (rows, vocabulary) of the last position."""
         seen = self.mask.shape[1]
         self.mask = torch.cat([self.mask, mask], 1)
-        positions = self.mask.cumsum(1).sub(1).clamp(min=0)[:, seen:]
         output = self.policy.model(
             input_ids=ids,
             attention_mask=self.mask,
-            position_ids=positions,
+            position_ids=position_ids(self.mask)[:, seen:],
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=torch.tensor([ids.shape[1] - 1], device=ids.device),  # as in collation.logps
@@ -177,22 +174,38 @@ class _ScratchTurns(_Turns):
         rows, images = self.encode(conversations)
         ids, mask = pad(rows, self.policy.pad_id, left=True)
         chooser = _Chooser(sampler)
-        written = self.policy.model.generate(
-            input_ids=ids.to(self.policy.device),
-            attention_mask=mask.to(self.policy.device),
-            max_new_tokens=self.engine.max_new_tokens,
-            do_sample=False,
-            logits_processor=LogitsProcessorList([chooser]),
-            eos_token_id=list(self.policy.stop_ids),
-            pad_token_id=self.policy.pad_id,
-            **images,
-        )[:, ids.shape[1] :].tolist()
+        stop_ids = list(self.policy.stop_ids)
+        with _no_habits(self.policy.model):
+            written = self.policy.model.generate(
+                input_ids=ids.to(self.policy.device),
+                attention_mask=mask.to(self.policy.device),
+                max_new_tokens=self.engine.max_new_tokens,
+                do_sample=False,
+                logits_processor=LogitsProcessorList([chooser]),
+                eos_token_id=stop_ids,
+                pad_token_id=self.policy.pad_id,
+                **images,
+            )[:, ids.shape[1] :].tolist()
         logps = torch.stack(chooser.logps, 1)  # (rows, steps)
         replies = []
         for row, row_logps in zip(written, logps, strict=True):
-            stop = next((at for at, token in enumerate(row) if token in self.policy.stop_ids), len(row) - 1)
+            stop = next((at for at, token in enumerate(row) if token in stop_ids), len(row) - 1)
             replies.append(self.finish(row[: stop + 1], row_logps[: stop + 1].sum().item()))
         return replies
+
+
+@contextmanager
+def _no_habits(model: Any) -> Iterator[None]:
+    """Inside, `generate` ignores the settings that came with the model, such as a repetition penalty.
+
+    They would change the scores before they are chosen from: other replies than the config asks for.
+    """
+    plain = unwrapped(model)
+    habits, plain.generation_config = plain.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        plain.generation_config = habits
 
 
 class _Chooser(LogitsProcessor):  # type: ignore[misc]

@@ -1,0 +1,82 @@
+"""What decides the result of each stage, as a dictionary: when it changes, what was made is stale."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from sclvlm.config import Config
+from sclvlm.prompts import load_prompt
+from sclvlm.storage import file_hash
+
+NEUTRAL = {"batch_size", "continue_cache", "max_failed_share"}  # they change how long it takes, not what comes out
+BLOCK = 4096
+DESCRIPTIONS = ("*.json", "*.jinja", "*.txt", "*.model")  # configs, tokenizer, chat template beside the weights
+
+READS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # files of the data section, stages before
+    "infer": (("samples",), ()),
+    "label": (("samples",), ("infer",)),
+    "train": (("pairs",), ("label",)),
+    "evaluate": (("test",), ("train",)),
+    "report": (("test",), ("label", "train", "evaluate")),
+}
+
+
+def stages_before(config: Config, name: str) -> tuple[str, ...]:
+    """The stages of `config` whose results stage `name` reads."""
+    return tuple(stage for stage in READS[name][1] if getattr(config, stage) is not None)
+
+
+def stage_inputs(config: Config, name: str) -> dict[str, Any]:
+    """Everything that decides what stage `name` makes."""
+    section = getattr(config, name).model_dump(mode="json")
+    inputs: dict[str, Any] = {
+        "seed": config.run.seed,
+        name: {key: value for key, value in section.items() if key not in NEUTRAL},
+    }
+    if name in ("infer", "evaluate"):
+        inputs["prompts"] = {role: _digest(load_prompt(role, section[role]).text) for role in ("initial", "review")}
+    if name in ("infer", "train", "evaluate"):
+        inputs["model"] = _model_facts(config)
+    inputs |= {f"data.{file}": _hash(getattr(config.data, file)) for file in READS[name][0]}
+    return inputs | {f"{stage} stage": _digest(stage_inputs(config, stage)) for stage in stages_before(config, name)}
+
+
+def weights_hash(folder: Path) -> str | None:
+    """A quick content hash of a model directory: small files in full, of the weights sizes and 64 blocks a file.
+
+    None for what is no local directory of weights, such as a hub id.
+    """
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        return None
+    digest = hashlib.sha256()
+    for path in weights:
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            for start in range(0, size, max(size // 64, BLOCK)):
+                file.seek(start)
+                digest.update(file.read(BLOCK))
+    for path in sorted(path for pattern in DESCRIPTIONS for path in folder.glob(pattern)):
+        digest.update(f"{path.name} {file_hash(path)}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _model_facts(config: Config) -> dict[str, Any]:
+    model = config.model
+    return {
+        **model.model_dump(include={"path", "revision", "adapter", "dtype"}),
+        "weights": weights_hash(Path(model.path)),
+        "adapter weights": weights_hash(Path(model.adapter)) if model.adapter else None,
+    }
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _hash(path: str | None) -> str | None:
+    return file_hash(Path(path))[:16] if path and Path(path).is_file() else None

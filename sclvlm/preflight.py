@@ -1,0 +1,101 @@
+"""What can be found wrong before a model is loaded and a stage has cost time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sclvlm.config import AskSection, Config
+from sclvlm.errors import ConfigError, SclvlmError
+from sclvlm.fingerprints import READS
+from sclvlm.prompts import load_prompt
+from sclvlm.records import Demonstration, PreferencePair, Sample
+from sclvlm.storage import read_records, unique_by
+
+
+def check_inputs(config: Config, names: Iterable[str]) -> None:
+    """Everything the stages `names` read from outside the run.
+
+    Raises ConfigError for what the config names and isn't there, SclvlmError for what is wrong inside a file.
+    """
+    stages = set(names)
+    for key in sorted({key for name in stages for key in READS[name][0]}):
+        _check_exists(f"data.{key}", getattr(config.data, key))
+    for name in ("infer", "evaluate"):
+        if name in stages:
+            _check_prompts(getattr(config, name))
+    if stages & {"infer", "train", "evaluate"}:
+        _check_model(config)
+    if config.train is not None and "train" in stages:
+        _check_arguments(config.train.args)
+    _check_records(config, stages)
+
+
+def _check_exists(key: str, path: str | None) -> None:
+    if path is not None and not Path(path).is_file():
+        raise ConfigError(f"{key}: {path} does not exist. Make it first, or name another file.")
+
+
+def _check_prompts(ask: AskSection) -> None:
+    load_prompt("initial", ask.initial)
+    load_prompt("review", ask.review)
+
+
+def _check_model(config: Config) -> None:
+    from sclvlm.models import check_model_path
+
+    check_model_path(config.model.path)
+    adapter = config.model.adapter
+    if adapter is not None and not (Path(adapter) / "adapter_config.json").is_file():
+        raise ConfigError(f"model.adapter {adapter!r}: no adapter_config.json there. Name a directory peft wrote.")
+
+
+def _check_arguments(args: dict[str, Any]) -> None:
+    from transformers import TrainingArguments
+
+    known = {field.name for field in dataclasses.fields(TrainingArguments)}
+    if unknown := sorted(args.keys() - known):
+        raise ConfigError(
+            f"train.args.{unknown[0]}: transformers' TrainingArguments knows no such argument. Remove or rename it."
+        )
+
+
+def _check_records(config: Config, stages: set[str]) -> None:
+    """Each data file once: every line, and every image that will be opened."""
+    asked = {"samples": ("infer", config.infer), "test": ("evaluate", config.evaluate)}
+    for key, (name, ask) in asked.items():
+        path = getattr(config.data, key)
+        if path is None or not any(key in READS[stage][0] for stage in stages):
+            continue
+        samples = read_samples(path)
+        first = list(islice(samples, ask.limit if ask else None))
+        for _ in samples:  # the lines behind the limit are only read
+            pass
+        if ask and name in stages and ask.max_failed_share == 0:
+            _check_images(Path(path), first)
+    if "train" in stages and config.data.pairs is not None:
+        _check_images(Path(config.data.pairs), _training_records(Path(config.data.pairs)))
+
+
+def read_samples(path: str) -> Iterator[Sample]:
+    """The samples of a file; raises SclvlmError for a broken line or an id that stands twice."""
+    return unique_by(read_records(Path(path), Sample), lambda sample: sample.id, Path(path))
+
+
+def _training_records(path: Path) -> Iterator[PreferencePair] | Iterator[Demonstration]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        holds_demonstrations = '"completion"' in file.readline()
+    return read_records(path, Demonstration) if holds_demonstrations else read_records(path, PreferencePair)
+
+
+def _check_images(path: Path, records: Iterable[Sample | PreferencePair | Demonstration]) -> None:
+    missing = [(record.id, image) for record in records for image in record.images if not Path(image).is_file()]
+    if missing:
+        name, image = missing[0]
+        raise SclvlmError(
+            f"{path}: images are missing ({len(missing)}), the first is {image} of record {name!r}. "
+            "Put them there, or remove the records that name them."
+        )

@@ -1,0 +1,62 @@
+"""Tiny models and pictures for every test that needs them, built once a session and never downloaded."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test may touch the network
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tests share the machine; spinning threads on busy cores are slower than none."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The directory of the tiny model called so (a key of tiny.FAMILIES), made at the first request."""
+    import torch
+
+    from tests import tiny
+
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("models")
+
+    def directory(family: str) -> Path:
+        folder = root / family
+        return folder if folder.is_dir() else tiny.FAMILIES[family](folder)
+
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_policy(tiny_model: Callable[[str], Path]) -> Callable[[str], Any]:
+    """The tiny policy called so, loaded once: tests that change weights load their own."""
+    from tests import tiny
+
+    loaded: dict[str, Any] = {}
+
+    def policy(family: str) -> Any:
+        if family not in loaded:
+            loaded[family] = tiny.load(tiny_model(family))
+        return loaded[family]
+
+    return policy
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Paths of four pictures that differ in colour, place and size of a rectangle."""
+    from tests import tiny
+
+    folder = tmp_path_factory.mktemp("pictures")
+    boxes = [(0, 0, 32, 32), (20, 30, 60, 60), (5, 0, 15, 64), (0, 40, 64, 50)]
+    colours = ["red", "blue", "lime", "yellow"]
+    return [tiny.picture(folder / f"{colour}.png", colour, box) for colour, box in zip(colours, boxes, strict=True)]
