@@ -60,3 +60,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     boxes = [(0, 0, 32, 32), (20, 30, 60, 60), (5, 0, 15, 64), (0, 40, 64, 50)]
     colours = ["red", "blue", "lime", "yellow"]
     return [tiny.picture(folder / f"{colour}.png", colour, box) for colour, box in zip(colours, boxes, strict=True)]
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, tiny_policy: Callable[[str], Any]) -> Path:
+    """The folder of a whole run in small: run.yaml, samples.jsonl, words.yaml."""
+    from tests.world import build
+
+    return build(tmp_path_factory.mktemp("world"), tiny_policy("fast_vlm"))
