@@ -55,8 +55,9 @@ class Settings:
     train: int = 3000
     test: int = 1500
     open_share: float = 0.8
+    train_open_share: float = 1.0
     review_share: float = 0.3
-    right_first: float = 0.7
+    right_first: float = 0.3
 
 
 def to_sample(asked: Asked, name: str, folder: Path) -> Sample:
@@ -159,12 +160,16 @@ def build(wheel: Path, out: Path, settings: Settings) -> bool:
     return True
 
 
+def _open_share(settings: Settings, name: str) -> float:
+    return settings.train_open_share if name == "train" else settings.open_share
+
+
 def _write(wheel: Path, folder: Path, settings: Settings, key: dict[str, Any]) -> None:
     slices = make_slices(load_pictures(wheel, "train"), load_pictures(wheel, "test"), settings.seed)
     pictures = {**slices.pictures, "student": [one for one in slices.pictures["student"] if one.traits]}
     sizes = {"student": settings.demonstrations, "train": settings.train, "test": settings.test}
     drawn = {
-        name: draw(pictures[name], size, settings.open_share, stream(settings.seed, name))
+        name: draw(pictures[name], size, _open_share(settings, name), stream(settings.seed, name))
         for name, size in sizes.items()
     }
     _write_images(drawn.values(), folder / "images")
@@ -330,7 +335,8 @@ def parser() -> argparse.ArgumentParser:
         "demonstrations": (_size, "records in student.jsonl"),
         "train": (_size, "records in train.jsonl"),
         "test": (_size, "records in test.jsonl"),
-        "open_share": (_share, "share of open questions, the others are yes/no"),
+        "open_share": (_share, "share of open questions in student.jsonl and test.jsonl, the others are yes/no"),
+        "train_open_share": (_share, "share of open questions in train.jsonl"),
         "review_share": (_share, "share of demonstrations that review a first answer"),
         "right_first": (_share, "share of reviewed first answers that are right"),
     }
