@@ -188,8 +188,18 @@ def test_an_image_whose_traits_stay_open_gives_no_demonstration_and_is_counted(t
     assert f"| student images whose colour or shape cannot be derived | {12 - used} |" in card
 
 
-def test_four_of_five_questions_are_open(out: Path) -> None:
-    sorts = [sample.category for sample in samples(out, "train")]
+def test_four_of_five_test_questions_are_open(out: Path) -> None:
+    sorts = [sample.category for sample in samples(out, "test")]
+    assert (len(sorts), sorts.count("yes/no")) == (20, 4)
+
+
+def test_every_training_question_is_open(out: Path) -> None:
+    assert {sample.category for sample in samples(out, "train")} == {"color", "shape"}
+
+
+def test_the_share_of_open_training_questions_can_be_set(wheel: Path, tmp_path: Path) -> None:
+    build(wheel, tmp_path / "out", Settings(demonstrations=40, train=30, test=20, train_open_share=0.8))
+    sorts = [sample.category for sample in samples(tmp_path / "out", "train")]
     assert (len(sorts), sorts.count("yes/no")) == (30, 6)
 
 
@@ -211,9 +221,9 @@ def test_three_of_ten_demonstrations_are_reviews(out: Path) -> None:
     assert sum(one.source == "review" for one in demonstrations(out)) == 12
 
 
-def test_seven_of_ten_reviewed_first_answers_are_right(out: Path) -> None:
+def test_three_of_ten_reviewed_first_answers_are_right(out: Path) -> None:
     first = [one.meta["first"] for one in demonstrations(out) if one.source == "review"]
-    assert (first.count("right"), first.count("wrong")) == (8, 4)
+    assert (first.count("right"), first.count("wrong")) == (4, 8)  # 12 reviews
 
 
 def test_a_review_completes_with_the_right_answer_whatever_stood_before(out: Path) -> None:
