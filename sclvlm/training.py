@@ -77,7 +77,15 @@ def train(pairs: Path, folder: Path, *, model: ModelSection, settings: TrainSect
     write_json(folder / "history.json", trainer.state.log_history)
     if settings.merge:
         merge(model, folder / "adapter", folder / "model")
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    _remove_whole(folder / "checkpoints")
+
+
+def _remove_whole(folder: Path) -> None:
+    """Remove `folder` in one step as far as anybody can see: half a checkpoint must not be taken for one."""
+    going = folder.with_name(f".{folder.name}.partial")
+    if folder.is_dir():
+        os.replace(folder, going)
+    shutil.rmtree(going, ignore_errors=True)
 
 
 def read_training_records(path: Path, loss: str) -> list[PreferencePair] | list[Demonstration]:
