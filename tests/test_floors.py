@@ -24,7 +24,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
 OUTSIDE: dict[str, tuple[str, ...]] = {
     "words": ("pydantic", "pydantic_core"),
     "text": ("yaml", "datasets", "pyarrow", "rich"),
-    "judgement": ("numpy", "scipy", "jinja2", "matplotlib"),
+    "judgement": ("numpy", "scipy", "jinja2"),
     "mathematics": ("torch",),
     "models": ("transformers", "peft", "PIL"),
     "stages": ("accelerate",),
