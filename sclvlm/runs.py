@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sclvlm.errors import ConfigError, SclvlmError
-from sclvlm.storage import write_json
+from sclvlm.storage import remove_folder, write_json
 
 PACKAGES = (
     "sclvlm",
@@ -76,12 +76,8 @@ class Stage:
             write_json(self._file, {**state, "status": status, "seconds": seconds})
 
     def remove(self) -> None:
-        """Forget the stage and everything it made: at once, so that a kill can't leave half of a stage."""
-        going = self.folder.with_name(f".{self.name}.going.partial")
-        shutil.rmtree(going, ignore_errors=True)
-        if self.folder.is_dir():
-            os.replace(self.folder, going)
-            shutil.rmtree(going)
+        """Forget the stage and everything it made."""
+        remove_folder(self.folder)
 
     def _state(self) -> dict[str, Any]:
         if not self._file.is_file():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -92,6 +93,15 @@ def repair_torn_line(path: Path) -> None:
 def partial_path(path: Path) -> Path:
     """Where this process writes what will replace `path` once it is whole."""
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove `folder` at once, so that a kill can't leave half of it under its name; no folder is no error."""
+    going = folder.with_name(f".{folder.name}.going.partial")
+    shutil.rmtree(going, ignore_errors=True)
+    if folder.is_dir():
+        os.replace(folder, going)
+        shutil.rmtree(going)
 
 
 class AtomicFile:

@@ -25,7 +25,7 @@ from sclvlm.models import Policy, add_lora, freeze, load_policy
 from sclvlm.progress import Advance, console, progress
 from sclvlm.records import Demonstration, PreferencePair
 from sclvlm.rendering import Renderer, load_images
-from sclvlm.storage import describe, read_records, write_json
+from sclvlm.storage import describe, read_records, remove_folder, write_json
 from sclvlm.trainer import PreferenceTrainer
 
 log = logging.getLogger(__name__)
@@ -77,15 +77,7 @@ def train(pairs: Path, folder: Path, *, model: ModelSection, settings: TrainSect
     write_json(folder / "history.json", trainer.state.log_history)
     if settings.merge:
         merge(model, folder / "adapter", folder / "model")
-    _remove_whole(folder / "checkpoints")
-
-
-def _remove_whole(folder: Path) -> None:
-    """Remove `folder` in one step as far as anybody can see: half a checkpoint must not be taken for one."""
-    going = folder.with_name(f".{folder.name}.partial")
-    if folder.is_dir():
-        os.replace(folder, going)
-    shutil.rmtree(going, ignore_errors=True)
+    remove_folder(folder / "checkpoints")
 
 
 def read_training_records(path: Path, loss: str) -> list[PreferencePair] | list[Demonstration]:
