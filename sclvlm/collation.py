@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sclvlm.models import counts_positions
+from sclvlm.errors import ConfigError
+from sclvlm.layouts import Rows, lay_out, positions, shared_pays, sibling_mask, why_not_shared
+from sclvlm.losses import length_weights
+from sclvlm.models import scoring
 from sclvlm.records import Demonstration, PreferencePair
-from sclvlm.rendering import Encoded, Renderer, load_images, pad, position_ids
+from sclvlm.rendering import Encoded, Renderer, load_images, pad
+
+log = logging.getLogger(__name__)
+
+Layout = Literal["plain", "shared"]
+Record = PreferencePair | Demonstration
+SHOWN = 8  # records that tell how long the others are
+ROUNDING, HALF_ROUNDING = 1e-3, 0.1  # nat a token that two orders of adding up may differ by, in float32 and below
 
 
 class PromptBatch(TypedDict):
-    """P prompts with N completions each, one row a completion: `prompt | completion`, prompts left-padded.
+    """P prompts with N completions each, as P * N rows in the plain layout, as P rows in the shared one.
 
-    Completions so begin in the same column, and the last K + 1 positions hold all that is to be predicted.
+    `layouts` says what a row is. Images stand once a row, so in the shared layout once a prompt.
     """
 
-    inputs: dict[str, Tensor]  # of the model; input_ids (P * N, L), images once a row
+    inputs: dict[str, Tensor]  # of the model; input_ids (rows, L), and images in the order of the rows
+    siblings: dict[str, Tensor]  # branches and depths (P, L) that the mask is made of; empty in the plain layout
+    predicting: Tensor  # columns whose logits are wanted, in the order of a row's targets
     targets: Tensor  # (P * N, K) ids of the completions, right-padded
     mask: Tensor  # (P * N, K) 1 where a target counts
+    ref_logps: NotRequired[Tensor]  # (P, N) of the reference, where they were scored before
     ids: list[str]  # P record ids
     completions: int  # N
 
@@ -38,11 +51,15 @@ class Logps(NamedTuple):
 
 @dataclass(frozen=True)
 class Collator:
-    """Turns records that have the same number of completions into a PromptBatch."""
+    """Turns records that have the same number of completions into a PromptBatch.
+
+    layout: see `agreed_layout`. One completion has no sibling to share its prompt with, and is laid out plainly.
+    """
 
     renderer: Renderer
+    layout: Layout = "plain"
 
-    def __call__(self, records: Sequence[PreferencePair | Demonstration]) -> PromptBatch:
+    def __call__(self, records: Sequence[Record]) -> PromptBatch:
         prompts = [self.renderer.text(record.prompt, reply=True) for record in records]
         images = [load_images(record.images, record.prompt) for record in records]
         completions = [
@@ -50,62 +67,108 @@ class Collator:
             for record in records
         ]
         count = len(completions[0])
+        shared = self.layout == "shared" and count > 1
+        repeats = 1 if shared else count
         encoded = self.renderer.encode(
-            [prompt for prompt in prompts for _ in range(count)],
-            [each for each in images for _ in range(count)],
+            [prompt for prompt in prompts for _ in range(repeats)], [each for each in images for _ in range(repeats)]
         )
-        return build_batch(
-            encoded,
-            [ids for row in completions for ids in row],
-            record_ids=[record.id for record in records],
-            pad_id=self.renderer.policy.pad_id,
-            positions=self._positions,
+        rows = lay_out(
+            encoded.ids,
+            completions if shared else [[ids] for siblings in completions for ids in siblings],
+            self.renderer.policy.pad_id,
+        )
+        return PromptBatch(
+            inputs=_inputs(self.renderer.policy.model, rows, encoded, shared=shared),
+            siblings={"branches": rows.branches, "depths": rows.depths} if shared else {},
+            predicting=rows.predicting,
+            targets=rows.targets,
+            mask=rows.mask,
+            ids=[record.id for record in records],
+            completions=count,
         )
 
-    @cached_property
-    def _positions(self) -> bool:
-        return counts_positions(self.renderer.policy.model)
+
+def _inputs(model: Any, rows: Rows, encoded: Encoded, *, shared: bool) -> dict[str, Tensor]:
+    """What the model is given, but for the mask among siblings."""
+    inputs = {"input_ids": rows.ids, "attention_mask": (rows.branches >= 0).long(), **encoded.images}
+    behind = rows.ids.shape[1] - rows.prompt_width
+    for name, types in encoded.types.items():
+        inputs[name] = F.pad(pad(types, 0, left=True)[0], (0, behind))
+    placed = positions(model, rows, inputs, shared=shared)
+    return inputs if placed is None else {**inputs, "position_ids": placed}
 
 
-def build_batch(
-    prompts: Encoded,
-    completions: Sequence[Sequence[int]],
-    *,
-    record_ids: list[str],
-    pad_id: int,
-    positions: bool,
-) -> PromptBatch:
-    """The batch of `prompts` and `completions` (both P * N rows of ids); masks come from lengths alone.
+def logps(model: Any, batch: PromptBatch, *, surplus_weight: float = 1.0) -> Logps:
+    """What `model` gives each completion of `batch`; differentiable. Dropout falls on a shared prompt once.
 
-    positions: count them from each row's first token. Left padding would else shift absolute positions.
+    surplus_weight: of the tokens by which a completion is longer than its shortest sibling, see `length_weights`.
     """
-    prompt_ids, prompt_mask = pad(prompts.ids, pad_id, left=True)
-    targets, mask = pad(completions, pad_id, left=False)
-    attention = torch.cat([prompt_mask, mask], 1)
-    inputs = {"input_ids": torch.cat([prompt_ids, targets], 1), "attention_mask": attention, **prompts.images}
-    for name, types in prompts.types.items():
-        inputs[name] = torch.cat([pad(types, 0, left=True)[0], torch.zeros_like(targets)], 1)
-    if positions:
-        inputs["position_ids"] = position_ids(attention)
-    return PromptBatch(
-        inputs=inputs,
-        targets=targets,
-        mask=mask,
-        ids=record_ids,
-        completions=len(completions) // len(record_ids),
-    )
+    mask = batch["mask"].view(len(batch["ids"]), batch["completions"], -1)  # (P, N, K)
+    weights = length_weights(mask, alpha=surplus_weight)
+    return Logps((token_logps(model, batch).view_as(weights) * weights).sum(-1), mask.sum(-1))
 
 
-def logps(model: Any, batch: PromptBatch) -> Logps:
-    """What `model` gives each completion of `batch`; differentiable."""
-    targets, mask = batch["targets"], batch["mask"]
-    length, width = batch["inputs"]["input_ids"].shape[1], targets.shape[1]
-    # Positions as a tensor: a slice would leave the hidden states strided, for which the CPU copies the whole
+def token_logps(model: Any, batch: PromptBatch) -> Tensor:
+    """The float32 log-probability of each target in nats, 0 at padding: (P * N, K)."""
+    inputs, targets = batch["inputs"], batch["targets"]
+    if batch["siblings"]:
+        inputs = {**inputs, "attention_mask": sibling_mask(model, **batch["siblings"])}
+    # Columns as a tensor: a slice would leave the hidden states strided, for which the CPU copies the whole
     # output embedding once a row.
-    predicting = torch.arange(length - width - 1, length - 1, device=targets.device)
-    output = model(**batch["inputs"], use_cache=False, logits_to_keep=predicting)
-    scores = output.logits.float()  # (P * N, K, vocabulary), each predicts its target
-    token_logps = -F.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none")
-    shape = (-1, batch["completions"])
-    sums = (token_logps.view_as(targets) * mask).sum(-1)
-    return Logps(sums.view(shape), mask.sum(-1).view(shape))
+    output = model(**inputs, use_cache=False, logits_to_keep=batch["predicting"])
+    scores = output.logits.float().flatten(0, 1)  # (P * N * K, vocabulary)
+    return -F.cross_entropy(scores, targets.flatten(), reduction="none").view_as(targets) * batch["mask"]
+
+
+def agreed_layout(wanted: Layout | Literal["auto"], renderer: Renderer, records: Sequence[Record]) -> Layout:
+    """The layout for `records`: shared if it is wanted, or `auto`, exact and less work; a reason is logged.
+
+    Where the model's make says nothing against it, one record is scored in both layouts. Raises ConfigError when
+    shared is asked for and not exact.
+    """
+    if wanted == "plain" or len(records[0].completions) == 1:
+        return "plain"
+    reason = why_not_shared(renderer.policy.model)
+    if wanted == "auto" and reason is None and not shared_pays(renderer.policy.model, _lengths(renderer, records)):
+        log.info("train.layout: plain, since the answers outweigh the prompts")
+        return "plain"
+    shown = next((record for record in records if record.images), records[0])
+    reason = reason or _deviation(renderer, shown)
+    if reason is None:
+        return "shared"
+    if wanted == "shared":
+        raise ConfigError(f"train.layout: shared is not exact with this model: {reason}. Set it to plain or auto.")
+    log.warning("train.layout: plain, since %s", reason)
+    return "plain"
+
+
+def _lengths(renderer: Renderer, records: Sequence[Record]) -> list[tuple[int, list[int]]]:
+    """Tokens of the prompt and of each completion, images expanded, of a few of `records`."""
+    batches = [Collator(renderer)([record]) for record in records[:: max(len(records) // SHOWN, 1)][:SHOWN]]
+    return [
+        (batch["inputs"]["input_ids"].shape[1] - batch["targets"].shape[1], batch["mask"].sum(1).tolist())
+        for batch in batches
+    ]
+
+
+def _deviation(renderer: Renderer, record: Record) -> str | None:
+    """How the shared layout changes what `record` scores; None when that is no more than rounding."""
+    model, device = renderer.policy.model, renderer.policy.device
+    plain, shared = (moved(Collator(renderer, layout)([record]), device) for layout in ("plain", "shared"))
+    with scoring(model):
+        expected = token_logps(model, plain)
+        try:
+            found = token_logps(model, shared)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # a model of another make
+            return f"it fails on shared rows ({type(error).__name__}: {error})"
+    mean = ((found - expected).abs().sum() / plain["mask"].sum()).item()
+    if mean <= (ROUNDING if model.dtype is torch.float32 else HALF_ROUNDING):
+        return None
+    return f"shared rows change the log-probabilities of record {record.id!r} by {mean:.2g} nat a token"
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """A batch, or part of one, with its tensors on `device`."""
+    if isinstance(value, dict):
+        return {key: moved(each, device) for key, each in value.items()}
+    return value.to(device) if isinstance(value, Tensor) else value

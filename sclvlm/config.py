@@ -152,19 +152,49 @@ class LoraSection(Section):
         return data
 
 
+LossName = Literal[
+    "dpo",
+    "robust",
+    "ipo",
+    "ipo_sum",
+    "hinge",
+    "exo",
+    "hybrid_dpo",
+    "apo_zero",
+    "apo_down",
+    "sppo",
+    "nca",
+    "kto",
+    "orpo",
+    "simpo",
+    "cpo",
+    "sft",
+]
+
+
 class TrainSection(Section):
     """The preference stage. `args` goes to transformers' TrainingArguments as it is."""
 
-    loss: Literal["dpo", "sft"] = "dpo"
-    """dpo prefers chosen to rejected; sft imitates the chosen completion."""
+    loss: LossName = "dpo"
+    """A preference loss, see sclvlm/losses; sft imitates the chosen completion alone."""
     beta: float = Field(default=0.1, gt=0.0)
-    """Strength of the pull to the reference (dpo)."""
+    """Strength of the pull to the reference; for cpo, simpo and orpo what their papers call so (orpo: lambda)."""
+    loss_options: dict[str, float] = Field(default_factory=dict)
+    """The loss's own numbers, such as label_smoothing of dpo, robust and exo, or gamma of simpo."""
     loss_weight: float = Field(default=1.0, ge=0.0)
     """Weight of the loss."""
     nll_weight: float = Field(default=0.0, ge=0.0)
     """Weight of the chosen completion's negative log-likelihood a token, added to the loss."""
+    surplus_weight: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Weight of the tokens by which a completion is longer than its sibling (length-desensitised DPO); 1 is plain."""
+    pair_weights: Literal["equal", "wpo"] = "equal"
+    """wpo counts a pair by how likely the policy is to say it."""
+    reference: Literal["cached", "live"] = "cached"
+    """cached scores all pairs once before the first step; live scores them again each step with the adapters off."""
     max_length: int = Field(default=2048, ge=1)
     """Longest row in tokens, images included; longer records are left out and counted."""
+    layout: Literal["auto", "plain", "shared"] = "auto"
+    """shared computes a prompt once for all its completions, plain once for each; auto is shared where exact."""
     lora: LoraSection = LoraSection()
     """The adapters."""
     projector: Literal["frozen", "full"] = "frozen"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -182,7 +182,9 @@ def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
 
 
 def unwrapped(model: Any) -> Any:
-    """The transformers model inside peft's wrapper; adapters stay in place."""
+    """The transformers model inside the wrappers of peft and of parallel training; adapters stay in place."""
+    while isinstance(inner := getattr(model, "module", None), nn.Module):
+        model = inner
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
@@ -196,8 +198,25 @@ def counts_positions(model: Any) -> bool:
 
     Not for models that give pictures positions of their own (mrope), which they derive from the pictures' sizes.
     """
-    layered = any(hasattr(module, "get_rope_index") for module in unwrapped(model).modules())
-    return accepts(model, "position_ids") and not layered
+    return accepts(model, "position_ids") and rope_index(model) is None
+
+
+def rope_index(model: Any) -> Callable[..., tuple[torch.Tensor, torch.Tensor]] | None:
+    """The method by which a model with mrope places tokens and pictures; None for models without."""
+    methods = (getattr(module, "get_rope_index", None) for module in unwrapped(model).modules())
+    return next(filter(None, methods), None)
+
+
+@contextmanager
+def scoring(model: Any) -> Iterator[None]:
+    """No gradients and no dropout inside, and the number types that training computes in."""
+    training, reduced = model.training, model.dtype is not torch.float32
+    model.eval()
+    try:
+        with torch.no_grad(), torch.autocast(model.device.type, model.dtype if reduced else None, enabled=reduced):
+            yield
+    finally:
+        model.train(training)
 
 
 def add_lora(

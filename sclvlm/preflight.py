@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sclvlm.config import AskSection, Config
+from sclvlm.config import AskSection, Config, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import READS
 from sclvlm.prompts import load_prompt
@@ -31,6 +31,7 @@ def check_inputs(config: Config, names: Iterable[str]) -> None:
         _check_model(config)
     if config.train is not None and "train" in stages:
         _check_arguments(config.train.args)
+        _check_objective(config.train)
     _check_records(config, stages)
 
 
@@ -51,6 +52,12 @@ def _check_model(config: Config) -> None:
     adapter = config.model.adapter
     if adapter is not None and not (Path(adapter) / "adapter_config.json").is_file():
         raise ConfigError(f"model.adapter {adapter!r}: no adapter_config.json there. Name a directory peft wrote.")
+
+
+def _check_objective(settings: TrainSection) -> None:
+    from sclvlm.training import objective_of
+
+    objective_of(settings)
 
 
 def _check_arguments(args: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from sclvlm.models import Policy, accepts
 from sclvlm.records import Message, count_images, message_text
 
 TYPE_KEYS = ("token_type_ids", "mm_token_type_ids")
-SEQUENCE_KEYS = ("input_ids", "attention_mask", *TYPE_KEYS)
+SEQUENCE_KEYS = ("input_ids", "attention_mask", "labels", *TYPE_KEYS)
 
 
 class Encoded(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -13,7 +12,9 @@ from transformers import Trainer
 
 from sclvlm.collation import Logps, PromptBatch, logps
 from sclvlm.errors import SclvlmError
-from sclvlm.losses import LOSSES, NEEDS_REFERENCE, accuracy, rewards, sft
+from sclvlm.losses import accuracy, rewards
+from sclvlm.models import scoring
+from sclvlm.objective import Objective
 
 
 class LengthGroupedSampler(torch.utils.data.Sampler[int]):
@@ -51,29 +52,21 @@ def _cut(items: list[int], size: int) -> Iterator[list[int]]:
 
 
 class PreferenceTrainer(Trainer):  # type: ignore[misc]
-    """Trains on PromptBatches. The reference is the same model with its adapters switched off.
+    """Trains on PromptBatches.
 
-    loss: a name in LOSSES; the objective is loss_weight * loss + nll_weight * NLL(chosen), a mean over the
-    pairs of a step, however the step is cut into micro-batches. lengths: of the training records' longest
-    rows, in tokens; batches are made of records of about the same length.
+    The loss is the objective's mean over the pairs of a step, however the step is cut into micro-batches. The
+    reference's log-probabilities come with a batch, or are those of the same model with its adapters switched off.
+    lengths: of the training records' longest rows, in tokens; batches are made of records of about the same length.
+    surplus_weight: see `collation.logps`.
     """
 
     loss_is_scaled_for_ga = True
 
     def __init__(
-        self,
-        *args: Any,
-        loss: str,
-        beta: float,
-        loss_weight: float,
-        nll_weight: float,
-        lengths: Sequence[int],
-        **kwargs: Any,
+        self, *args: Any, objective: Objective, lengths: Sequence[int], surplus_weight: float = 1.0, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.lengths = lengths
-        self.loss, self.beta = loss, beta
-        self.loss_weight, self.nll_weight = loss_weight, nll_weight
+        self.objective, self.lengths, self.surplus_weight = objective, lengths, surplus_weight
         self._metrics: dict[str, list[float]] = defaultdict(list)
 
     def compute_loss(
@@ -84,9 +77,9 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The objective of one micro-batch: the sum over its pairs divided by the pairs of the whole step."""
-        policy = logps(model, inputs)
-        reference = self._reference(model, inputs) if self.loss in NEEDS_REFERENCE else None
-        losses = self._objective(policy, reference)  # (P,)
+        policy = logps(model, inputs, surplus_weight=self.surplus_weight)
+        reference = self._reference(model, inputs) if self.objective.needs_reference else None  # (P, N)
+        losses = self.objective(policy.sums, reference, policy.num_tokens)  # (P,)
         _check_finite(losses, inputs)
         self._measure(losses, policy, reference)
         loss = losses.sum() / (num_items_in_batch or len(losses))
@@ -117,25 +110,19 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     def _get_num_items_in_batch(self, batch_samples: list[PromptBatch], device: torch.device) -> int:
         return sum(len(batch["ids"]) for batch in batch_samples)
 
-    def _objective(self, policy: Logps, reference: Logps | None) -> Tensor:
-        ref_sums = None if reference is None else reference.sums
-        losses = self.loss_weight * LOSSES[self.loss](policy.sums, ref_sums, policy.num_tokens, beta=self.beta)
-        if self.nll_weight:
-            losses = losses + self.nll_weight * sft(policy.sums, ref_sums, policy.num_tokens, beta=self.beta)
-        return losses
-
-    @torch.no_grad()
-    def _reference(self, model: Any, batch: PromptBatch) -> Logps:
+    def _reference(self, model: Any, batch: PromptBatch) -> Tensor:
+        if "ref_logps" in batch:
+            return batch["ref_logps"]
         unwrapped = self.accelerator.unwrap_model(model)
-        with _evaluating(unwrapped), unwrapped.disable_adapter():
-            return logps(model, batch)
+        with scoring(unwrapped), unwrapped.disable_adapter():
+            return logps(model, batch, surplus_weight=self.surplus_weight).sums
 
-    def _measure(self, losses: Tensor, policy: Logps, reference: Logps | None) -> None:
+    def _measure(self, losses: Tensor, policy: Logps, reference: Tensor | None) -> None:
         means = {"logps/chosen": policy.sums[:, 0], "nll": -policy.sums[:, 0] / policy.num_tokens[:, 0]}
         if policy.sums.shape[1] > 1:
             means["logps/rejected"] = policy.sums[:, 1]
         if reference is not None:
-            reward = rewards(policy.sums, reference.sums, beta=self.beta)
+            reward = rewards(policy.sums, reference, beta=self.objective.beta)
             means |= {
                 "rewards/chosen": reward[:, 0],
                 "rewards/rejected": reward[:, 1],
@@ -144,19 +131,6 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
             }
         for name, values in means.items():
             self._metrics[name].extend(values.detach().tolist())
-
-
-class _evaluating(AbstractContextManager[None]):  # noqa: N801
-    """Dropout off inside, as it was outside."""
-
-    def __init__(self, model: Any) -> None:
-        self.model, self.training = model, model.training
-
-    def __enter__(self) -> None:
-        self.model.eval()
-
-    def __exit__(self, *_: object) -> None:
-        self.model.train(self.training)
 
 
 def _check_finite(losses: Tensor, batch: PromptBatch) -> None:

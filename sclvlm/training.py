@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import fields
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
@@ -17,13 +18,16 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
-from sclvlm.collation import Collator
+from sclvlm.collation import Collator, PromptBatch, agreed_layout
 from sclvlm.config import ModelSection, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
+from sclvlm.fingerprints import weights_hash
 from sclvlm.losses import NEEDS_PAIRS
 from sclvlm.models import Policy, add_lora, freeze, load_policy
+from sclvlm.objective import Objective
 from sclvlm.progress import Advance, console, progress
 from sclvlm.records import Demonstration, PreferencePair
+from sclvlm.references import reference_logps
 from sclvlm.rendering import Renderer, load_images
 from sclvlm.storage import describe, read_records, remove_folder, write_json
 from sclvlm.trainer import PreferenceTrainer
@@ -57,20 +61,32 @@ def train(pairs: Path, folder: Path, *, model: ModelSection, settings: TrainSect
     A run that was killed goes on from its last whole checkpoint.
     """
     torch.manual_seed(seed)  # fresh adapters are random
+    objective = objective_of(settings)
     records = read_training_records(pairs, settings.loss)
     policy = load_policy(**model.model_dump())
     fitting = _fitting(records, Renderer(policy), settings.max_length, folder)
+    arguments = _arguments(folder / "checkpoints", settings, policy, seed)
     adapted = _adapt(policy, settings)
+    renderer = Renderer(adapted)
+    collator = Collator(renderer, agreed_layout(settings.layout, renderer, fitting.kept))
+    references: Sequence[tuple[float, ...] | None] = [None] * len(fitting.kept)
+    if objective.needs_reference and settings.reference == "cached":
+        references = reference_logps(
+            folder / "reference.jsonl",
+            *fitting,
+            collator,
+            origin=origin(model),
+            batch_size=arguments.per_device_train_batch_size,
+            surplus_weight=settings.surplus_weight,
+        )
     trainer = PreferenceTrainer(
         model=adapted.model,
-        args=_arguments(folder / "checkpoints", settings, policy, seed),
-        train_dataset=_Records(fitting.kept),
+        args=arguments,
+        train_dataset=_Examples(fitting.kept, references),
         lengths=fitting.lengths,
-        data_collator=Collator(Renderer(adapted)),
-        loss=settings.loss,
-        beta=settings.beta,
-        loss_weight=settings.loss_weight,
-        nll_weight=settings.nll_weight,
+        data_collator=partial(_collated, collator),
+        objective=objective,
+        surplus_weight=settings.surplus_weight,
     )
     _train_with_progress(trainer, last_checkpoint(folder / "checkpoints"))
     adapted.model.save_pretrained(folder / "adapter")
@@ -78,6 +94,25 @@ def train(pairs: Path, folder: Path, *, model: ModelSection, settings: TrainSect
     if settings.merge:
         merge(model, folder / "adapter", folder / "model")
     remove_folder(folder / "checkpoints")
+
+
+def objective_of(settings: TrainSection) -> Objective:
+    """What `settings` ask to minimise. Raises ConfigError for an option that the loss does not have."""
+    return Objective(
+        loss=settings.loss,
+        beta=settings.beta,
+        options=settings.loss_options,
+        loss_weight=settings.loss_weight,
+        nll_weight=settings.nll_weight,
+        wpo=settings.pair_weights == "wpo",
+    )
+
+
+def origin(model: ModelSection) -> str:
+    """What tells the scores of one model from those of another: its source, its weights, its number type."""
+    folders = [Path(path) for path in (model.path, model.adapter) if path]
+    described = model.model_dump_json(include={"path", "revision", "adapter", "dtype"})
+    return " ".join([described, *(weights_hash(folder) or "" for folder in folders)])
 
 
 def read_training_records(path: Path, loss: str) -> list[PreferencePair] | list[Demonstration]:
@@ -171,17 +206,30 @@ def _checked(key: str, value: Any) -> Any:
         raise ConfigError(f"train.args.{key}: {describe(error)}.") from None
 
 
-class _Records(torch.utils.data.Dataset[Any]):
+class _Example(NamedTuple):
+    """A training record, and what the reference gives its completions if that was scored before."""
+
+    record: Any
+    ref_logps: tuple[float, ...] | None
+
+
+class _Examples(torch.utils.data.Dataset[_Example]):
     """What the Trainer indexes; the collator does the work."""
 
-    def __init__(self, records: Sequence[Any]) -> None:
-        self.records = records
+    def __init__(self, records: Sequence[Any], references: Sequence[tuple[float, ...] | None]) -> None:
+        self.records, self.references = records, references
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int) -> Any:
-        return self.records[index]
+    def __getitem__(self, index: int) -> _Example:
+        return _Example(self.records[index], self.references[index])
+
+
+def _collated(collator: Collator, examples: Sequence[_Example]) -> PromptBatch:
+    batch = collator([example.record for example in examples])
+    scored = [example.ref_logps for example in examples if example.ref_logps is not None]
+    return {**batch, "ref_logps": torch.tensor(scored)} if scored else batch
 
 
 def _train_with_progress(trainer: PreferenceTrainer, checkpoint: str | None) -> None:

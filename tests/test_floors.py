@@ -15,8 +15,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "words": ("records", "errors"),
     "text": ("storage", "config", "prompts", "answers", "export", "progress", "runs", "fingerprints"),
     "judgement": ("grading", "labeling", "metrics", "reporting"),
-    "mathematics": ("losses",),
-    "models": ("models", "rendering", "collation", "features", "engines"),
+    "mathematics": ("losses", "objective"),
+    "models": ("models", "rendering", "layouts", "collation", "features", "references", "engines"),
     "stages": ("self_correction", "trainer", "training", "evaluation", "preflight", "pipeline"),
     "door": ("cli", "__main__"),
 }

@@ -390,10 +390,11 @@ def test_nothing_is_written_when_an_input_is_broken(load: Load, asked: list[str]
     assert not load().folder.exists()
 
 
-def test_a_training_argument_that_does_not_exist_is_found_before_the_questions_are_asked(
-    load: Load, asked: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("override", ["train.args.lr=1e-4", "train.loss_options.lr=1e-4"])
+def test_a_setting_that_does_not_exist_is_found_before_the_questions_are_asked(
+    override: str, load: Load, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setattr("sclvlm.preflight._check_model", lambda config: None)
-    with pytest.raises(ConfigError, match=r"train\.args\.lr: .* knows no such argument"):
-        run_stages(load("train.args.lr=1e-4"), load().stages)
+    with pytest.raises(ConfigError, match=r"\.lr: .* no such"):
+        run_stages(load(override), load().stages)

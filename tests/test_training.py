@@ -91,7 +91,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(
 def test_a_finished_run_leaves_adapter_history_and_counts(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
     file = written(tmp_path, pairs(None))
     train(file, tmp_path / "run", model=section(tiny_model("llama")), settings=settings(args={"max_steps": 1}), seed=0)
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["adapter", "data.json", "history.json"]
+    written_files = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert written_files == ["adapter", "data.json", "history.json", "reference.jsonl"]
     assert json.loads((tmp_path / "run" / "data.json").read_text()) == {"records": 4, "too long": []}
 
 

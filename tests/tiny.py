@@ -7,6 +7,7 @@ end about where the end-of-turn token happens to be likely.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,12 @@ TEXT: dict[str, Any] = {
 }
 
 
-def tokenizer(image: str = "<image>", **special: str) -> PreTrainedTokenizerFast:
-    """One token a character, ChatML around the messages, `image` where a picture stands."""
+def tokenizer(image: str = "<image>", more: Sequence[str] = (), **special: str) -> PreTrainedTokenizerFast:
+    """One token a character, ChatML around the messages, `image` where a picture stands; `more` special tokens."""
     vocabulary = {token: index for index, token in enumerate(ALPHABET)}
     words = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     words.decoder = decoders.Fuse()
-    words.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    words.add_special_tokens([AddedToken(token, special=True) for token in (*SPECIAL, *more)])
     return PreTrainedTokenizerFast(
         tokenizer_object=words,
         eos_token=END,

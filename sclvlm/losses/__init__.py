@@ -1,0 +1,89 @@
+"""Preference losses: one pure function each, from summed log-probabilities to a loss per prompt.
+
+Shapes: P prompts with N completions, chosen first. Log-probabilities are sums over a completion's tokens, in
+nats, float32. Every loss is called as
+
+    loss(logps, ref_logps, num_tokens, *, beta, **its own hyperparameters)  # all (P, N), result (P,)
+
+ignores what it does not need, and reduces nothing. `hyperparameters` says what is its own; what beta means is for
+each loss to say. The losses of NEEDS_KL also want `kl`, which is measured and not chosen.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+from torch import Tensor
+
+from sclvlm.losses.absolute import apo_down, apo_zero, kl_estimate, kto, nca, sppo
+from sclvlm.losses.contrastive import dpo, exo, hinge, hybrid_dpo, ipo, ipo_sum, robust
+from sclvlm.losses.measures import accuracy, rewards
+from sclvlm.losses.reference_free import cpo, orpo, sft, simpo
+from sclvlm.losses.weighting import length_weights, wpo_weights
+
+__all__ = [
+    "LOSSES",
+    "NEEDS_KL",
+    "NEEDS_PAIRS",
+    "NEEDS_REFERENCE",
+    "READS_BETA",
+    "Loss",
+    "accuracy",
+    "apo_down",
+    "apo_zero",
+    "cpo",
+    "dpo",
+    "exo",
+    "hinge",
+    "hybrid_dpo",
+    "hyperparameters",
+    "ipo",
+    "ipo_sum",
+    "kl_estimate",
+    "kto",
+    "length_weights",
+    "nca",
+    "orpo",
+    "rewards",
+    "robust",
+    "sft",
+    "simpo",
+    "sppo",
+    "wpo_weights",
+]
+
+Loss = Callable[..., Tensor]
+
+LOSSES: dict[str, Loss] = {
+    "dpo": dpo,
+    "robust": robust,
+    "ipo": ipo,
+    "ipo_sum": ipo_sum,
+    "hinge": hinge,
+    "exo": exo,
+    "hybrid_dpo": hybrid_dpo,
+    "apo_zero": apo_zero,
+    "apo_down": apo_down,
+    "sppo": sppo,
+    "nca": nca,
+    "kto": kto,
+    "orpo": orpo,
+    "simpo": simpo,
+    "cpo": cpo,
+    "sft": sft,
+}
+NEEDS_REFERENCE = frozenset(LOSSES) - {"orpo", "simpo", "cpo", "sft"}
+# kto can do with one completion where it is told whether that is a desirable one; of a pair it wants both.
+NEEDS_PAIRS = frozenset(LOSSES) - {"sft"}
+NEEDS_KL = frozenset({"kto"})
+READS_BETA = frozenset(LOSSES) - {"sft"}
+
+
+def hyperparameters(name: str) -> dict[str, float]:
+    """What the loss called `name` reads beside beta, each with its default; empty where there is nothing.
+
+    They are the keyword arguments that have a number for a default. Raises KeyError for a name not in LOSSES.
+    """
+    arguments = inspect.signature(LOSSES[name]).parameters.items()
+    return {argument: about.default for argument, about in arguments if isinstance(about.default, float)}

@@ -1,0 +1,53 @@
+"""What a step minimises: a preference loss with its settings, an anchor, and the weight of each pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from torch import Tensor
+
+from sclvlm.errors import ConfigError
+from sclvlm.losses import LOSSES, NEEDS_KL, NEEDS_REFERENCE, hyperparameters, kl_estimate, sft, wpo_weights
+
+
+@dataclass(frozen=True)
+class Objective:
+    """weight of the pair * (loss_weight * loss + nll_weight * NLL(chosen)).
+
+    loss: a name in LOSSES; options: its own hyperparameters, the others keep their defaults. SCL's DPO with an
+    anchor (arXiv 2410.04055) and RPO (arXiv 2404.19733) are `dpo` with an nll_weight. wpo: weigh pairs by how
+    likely the policy is to say them (arXiv 2406.11827).
+    """
+
+    loss: str = "dpo"
+    beta: float = 0.1
+    options: Mapping[str, float] = field(default_factory=dict)
+    loss_weight: float = 1.0
+    nll_weight: float = 0.0
+    wpo: bool = False
+
+    def __post_init__(self) -> None:
+        known = hyperparameters(self.loss)
+        if unknown := sorted(self.options.keys() - known.keys()):
+            near = get_close_matches(unknown[0], known, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise ConfigError(
+                f"train.loss_options.{unknown[0]}: the loss {self.loss} has no such option. "
+                f"It has {', '.join(known) or 'none'}.{meant}"
+            )
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the reference's log-probabilities are read."""
+        return self.loss in NEEDS_REFERENCE
+
+    def __call__(self, logps: Tensor, ref_logps: Tensor | None, num_tokens: Tensor) -> Tensor:
+        """The objective of each prompt; log-probabilities and token counts (P, N), result (P,)."""
+        measured = {"kl": kl_estimate(logps, ref_logps)} if self.loss in NEEDS_KL and ref_logps is not None else {}
+        loss = LOSSES[self.loss](logps, ref_logps, num_tokens, beta=self.beta, **self.options, **measured)
+        total = self.loss_weight * loss
+        if self.nll_weight:
+            total = total + self.nll_weight * sft(logps, ref_logps, num_tokens, beta=self.beta)
+        return total * wpo_weights(logps, num_tokens) if self.wpo else total

@@ -1,0 +1,202 @@
+"""Each family scores and learns the same in shared rows, in plain rows, and one sequence at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.attention import flex_attention as torch_flex
+from transformers.integrations import flex_attention as transformers_flex
+
+from sclvlm.collation import Collator, agreed_layout, logps
+from sclvlm.errors import ConfigError
+from sclvlm.models import Policy, add_lora
+from sclvlm.records import PreferencePair, text_message
+from sclvlm.rendering import Renderer
+from tests import families
+
+EXACT = [*families.SEEING, *families.READING]
+CAPPED = {"gemma2"}  # scores capped inside the attention, which torch's fused one can't do
+# Families that stay with plain rows, and what a user who asks for shared ones is told.
+PLAIN_ONLY = {
+    "gemma3": "its tokens see others that stand behind them",
+    "mamba": "some of its layers carry a state along the row",
+    "paligemma": "its tokens see others that stand behind them",
+    "qwen3_next": "some of its layers carry a state along the row",
+}
+
+
+@pytest.fixture(scope="module")
+def policy() -> Callable[[str], Policy]:
+    """The family's policy, built once."""
+    return cache(families.build)
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Pictures of three shapes: square, wide, high."""
+    folder = tmp_path_factory.mktemp("shapes")
+    sizes = {"red": (64, 64), "lime": (120, 60), "blue": (50, 100)}
+    for colour, size in sizes.items():
+        image = Image.linear_gradient("L").resize(size).convert("RGB")
+        image.paste(colour, (5, 10, 30, 40))
+        image.save(folder / f"{colour}.png")
+    return [str(folder / f"{colour}.png") for colour in sizes]
+
+
+def pair(question: str, chosen: str, rejected: str, *images: str) -> PreferencePair:
+    return PreferencePair(
+        id=question,
+        prompt=[text_message("user", question, images=len(images))],
+        chosen=[text_message("assistant", chosen)],
+        rejected=[text_message("assistant", rejected)],
+        images=images,
+    )
+
+
+def records(family: str, shapes: list[str]) -> list[PreferencePair]:
+    """Three pairs of ragged lengths, about two, one and one picture where the family sees."""
+    about = (shapes[:2], shapes[2:], shapes[1:2]) if family not in families.READING else ((), (), ())
+    return [
+        pair("What is it?", "A red square.", "No.", *about[0]),
+        pair("Which colour has it?", "Blue", "It is green", *about[1]),
+        pair("Hm?", "lime", "x", *about[2]),
+    ]
+
+
+def sums(policy: Policy, pairs: list[Any], layout: Literal["plain", "shared"]) -> Tensor:
+    return logps(policy.model, Collator(Renderer(policy), layout)(pairs)).sums
+
+
+class Scored(NamedTuple):
+    """Log-probabilities (P, N) and the gradient of their weighted sum in all weights, as one vector."""
+
+    sums: Tensor
+    slope: Tensor
+
+
+def scored(policy: Policy, found: Tensor) -> Scored:
+    weights = torch.tensor([[1.0, -0.7], [0.3, 0.9], [-1.1, 0.5]])
+    slopes = torch.autograd.grad((found * weights).sum(), list(policy.model.parameters()), allow_unused=True)
+    return Scored(found.detach(), torch.cat([slope.flatten() for slope in slopes if slope is not None]))
+
+
+@pytest.fixture(scope="module")
+def alone(policy: Callable[[str], Policy], shapes: list[str]) -> Callable[[str], Scored]:
+    """What one sequence at a time gives for `records`: the truth."""
+
+    @cache
+    def measured(family: str) -> Scored:
+        found = [families.alone(policy(family), record) for record in records(family, shapes)]
+        return scored(policy(family), torch.stack(found))
+
+    return measured
+
+
+@pytest.mark.parametrize("family", EXACT)
+@pytest.mark.parametrize("layout", ["plain", "shared"])
+def test_a_batch_scores_and_learns_as_sequences_alone(
+    layout: Literal["plain", "shared"],
+    family: str,
+    policy: Callable[[str], Policy],
+    alone: Callable[[str], Scored],
+    shapes: list[str],
+) -> None:
+    found = scored(policy(family), sums(policy(family), records(family, shapes), layout))
+    torch.testing.assert_close(found.sums, alone(family).sums, rtol=0, atol=1e-4)
+    assert (found.slope - alone(family).slope).norm() < 1e-4 * alone(family).slope.norm()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", EXACT)
+def test_order_padding_and_batch_mates_change_nothing_in_shared_rows(
+    family: str, policy: Callable[[str], Policy], alone: Callable[[str], Scored], shapes: list[str]
+) -> None:
+    pairs = records(family, shapes)
+    turned = sums(policy(family), pairs[::-1], "shared").flip(0)
+    apart = torch.cat([sums(policy(family), [each], "shared") for each in pairs])
+    torch.testing.assert_close(turned, alone(family).sums, rtol=0, atol=1e-4)
+    torch.testing.assert_close(apart, alone(family).sums, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", [family for family in EXACT if family not in CAPPED])
+def test_fused_attention_takes_the_same_mask(family: str, alone: Callable[[str], Scored], shapes: list[str]) -> None:
+    found = sums(families.build(family, "sdpa"), records(family, shapes), "shared")
+    torch.testing.assert_close(found, alone(family).sums, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["gemma2", "gemma3_text", "internvl", "llava"])
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_flex_attention_takes_the_same_mask(
+    family: str, alone: Callable[[str], Scored], shapes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interpreted(*tensors: Tensor, training: bool, **settings: Any) -> Any:
+        return torch_flex.flex_attention(*tensors, **settings)
+
+    # Compiling takes minutes on a CPU, and gradients are for accelerators only.
+    monkeypatch.setattr(transformers_flex, "compile_friendly_flex_attention", interpreted)
+    found = sums(families.build(family, "flex_attention"), records(family, shapes), "shared")
+    torch.testing.assert_close(found, alone(family).sums, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["gemma3_text", "llava", "qwen2_5_vl"])
+def test_adapters_learn_the_same_in_both_layouts(family: str, shapes: list[str]) -> None:
+    bare = families.build(family)
+    adapted = add_lora(bare.model, rank=2, alpha=4, dropout=0.0, targets=["q_proj", "v_proj"], projector=False)
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.1)
+    policy = Policy(adapted.eval(), bare.processor, bare.ref)
+    pairs = records(family, shapes)
+    learning = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
+    plain, shared = (sums(policy, pairs, layout) for layout in ("plain", "shared"))
+    torch.testing.assert_close(shared, plain, rtol=0, atol=1e-4)
+    slopes = [torch.cat([s.flatten() for s in torch.autograd.grad(each.sum(), learning)]) for each in (plain, shared)]
+    assert (slopes[0] - slopes[1]).norm() < 1e-4 * slopes[0].norm()
+
+
+@pytest.mark.parametrize("family", families.SEEING)
+def test_shared_rows_hold_a_picture_once(family: str, policy: Callable[[str], Policy], shapes: list[str]) -> None:
+    pairs = records(family, shapes)
+    plain, shared = (Collator(Renderer(policy(family)), layout)(pairs)["inputs"] for layout in ("plain", "shared"))
+    assert len(plain["pixel_values"]) == 2 * len(shared["pixel_values"])  # two completions a prompt
+
+
+@pytest.mark.parametrize("family", EXACT)
+def test_what_is_exact_is_agreed_on(family: str, policy: Callable[[str], Policy], shapes: list[str]) -> None:
+    assert agreed_layout("auto", Renderer(policy(family)), records(family, shapes)) == "shared"
+
+
+@pytest.mark.parametrize("family", families.UNSHARED)
+def test_what_is_not_exact_is_refused_with_its_reason(
+    family: str, policy: Callable[[str], Policy], shapes: list[str]
+) -> None:
+    with pytest.raises(ConfigError, match=rf"train\.layout: .*{PLAIN_ONLY[family]}.*Set it to plain or auto"):
+        agreed_layout("shared", Renderer(policy(family)), records(family, shapes))
+
+
+@pytest.mark.parametrize("family", families.UNSHARED)
+def test_auto_falls_back_and_says_why_once(
+    family: str, policy: Callable[[str], Policy], shapes: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert agreed_layout("auto", Renderer(policy(family)), records(family, shapes)) == "plain"
+    assert [PLAIN_ONLY[family] in each.getMessage() for each in caplog.records] == [True]
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in PaliGemma's processor
+@pytest.mark.parametrize("family", ["gemma3", "mamba", "paligemma", "qwen3_next"])
+def test_families_with_plain_rows_only_score_there_as_sequences_alone(
+    family: str, policy: Callable[[str], Policy], shapes: list[str]
+) -> None:
+    pairs = records(family if family in ("gemma3", "paligemma") else "llama", shapes)
+    expected = torch.stack([families.alone(policy(family), each) for each in pairs])
+    torch.testing.assert_close(sums(policy(family), pairs, "plain"), expected, rtol=0, atol=1e-4)
