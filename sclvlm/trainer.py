@@ -118,9 +118,9 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
             return logps(model, batch, surplus_weight=self.surplus_weight).sums
 
     def _measure(self, losses: Tensor, policy: Logps, reference: Tensor | None) -> None:
-        means = {"logps/chosen": policy.sums[:, 0], "nll": -policy.sums[:, 0] / policy.num_tokens[:, 0]}
-        if policy.sums.shape[1] > 1:
-            means["logps/rejected"] = policy.sums[:, 1]
+        means = {"nll": -policy.sums[:, 0] / policy.num_tokens[:, 0]}
+        for place, side in enumerate(("chosen", "rejected")[: policy.sums.shape[1]]):
+            means |= {f"logps/{side}": policy.sums[:, place], f"lengths/{side}": policy.num_tokens[:, place]}
         if reference is not None:
             reward = rewards(policy.sums, reference, beta=self.objective.beta)
             means |= {
@@ -128,6 +128,7 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
                 "rewards/rejected": reward[:, 1],
                 "rewards/margins": reward[:, 0] - reward[:, 1],
                 "rewards/accuracies": accuracy(reward),
+                "reference/negative_margins": (reference[:, 0] < reference[:, 1]).float(),
             }
         for name, values in means.items():
             self._metrics[name].extend(values.detach().tolist())

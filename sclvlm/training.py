@@ -6,8 +6,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
@@ -237,8 +237,24 @@ def _train_with_progress(trainer: PreferenceTrainer, checkpoint: str | None) -> 
     trainer.remove_callback(ProgressCallback)
     callback = _Progress()
     trainer.add_callback(callback)
-    with callback.line:  # closed also when training fails
+    with callback.line, _memory_told(trainer.args):  # the line is closed also when training fails
         trainer.train(resume_from_checkpoint=checkpoint)
+
+
+@contextmanager
+def _memory_told(args: TrainingArguments) -> Iterator[None]:
+    """What to lower when the memory does not suffice."""
+    try:
+        yield
+    except RuntimeError as error:  # the CPU's allocator raises a bare one
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        size, steps = args.per_device_train_batch_size, args.gradient_accumulation_steps
+        raise SclvlmError(
+            f"out of memory in training, with train.args.per_device_train_batch_size={size}. Halve it and set "
+            f"train.args.gradient_accumulation_steps={2 * steps}, which trains the same; or set "
+            "train.args.gradient_checkpointing=true, or lower train.max_length."
+        ) from error
 
 
 class _Progress(TrainerCallback):  # type: ignore[misc]

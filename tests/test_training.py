@@ -229,3 +229,20 @@ def test_a_missing_picture_stops_the_run_before_it_trains(
     Path(copies[2]).unlink()
     with pytest.raises(SclvlmError, match=r"lime\.png: no such image"):
         train(file, tmp_path / "run", model=section(tiny_model("fast_vlm")), settings=settings(), seed=0)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_running_out_of_memory_names_what_to_lower(
+    error: RuntimeError, tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def burst(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("sclvlm.trainer.PreferenceTrainer.training_step", burst)
+    file, model = written(tmp_path, pairs(None)), section(tiny_model("llama"))
+    with pytest.raises(
+        SclvlmError, match=r"batch_size=2\. Halve it and set train\.args\.gradient_accumulation_steps=2"
+    ):
+        train(file, tmp_path / "run", model=model, settings=settings(args={"per_device_train_batch_size": 2}), seed=0)
