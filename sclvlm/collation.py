@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sclvlm.errors import ConfigError
+from sclvlm.encodings import Encodings, encode_once
+from sclvlm.errors import ConfigError, SclvlmError
+from sclvlm.features import FeatureCache, cache_folder, why_not_cached, why_not_exact
 from sclvlm.layouts import Rows, lay_out, positions, shared_pays, sibling_mask, why_not_shared
 from sclvlm.losses import length_weights
 from sclvlm.models import scoring
@@ -32,7 +34,7 @@ class PromptBatch(TypedDict):
     `layouts` says what a row is. Images stand once a row, so in the shared layout once a prompt.
     """
 
-    inputs: dict[str, Tensor]  # of the model; input_ids (rows, L), and images in the order of the rows
+    inputs: dict[str, Any]  # of the model; input_ids (rows, L), and images or features in the order of the rows
     siblings: dict[str, Tensor]  # branches and depths (P, L) that the mask is made of; empty in the plain layout
     predicting: Tensor  # columns whose logits are wanted, in the order of a row's targets
     targets: Tensor  # (P * N, K) ids of the completions, right-padded
@@ -54,14 +56,14 @@ class Collator:
     """Turns records that have the same number of completions into a PromptBatch.
 
     layout: see `agreed_layout`. One completion has no sibling to share its prompt with, and is laid out plainly.
+    encodings: of the prompts of all records to come, see `agreed_features`.
     """
 
     renderer: Renderer
     layout: Layout = "plain"
+    encodings: Encodings | None = None
 
     def __call__(self, records: Sequence[Record]) -> PromptBatch:
-        prompts = [self.renderer.text(record.prompt, reply=True) for record in records]
-        images = [load_images(record.images, record.prompt) for record in records]
         completions = [
             [self.renderer.completion(record.prompt, completion) for completion in record.completions]
             for record in records
@@ -69,9 +71,7 @@ class Collator:
         count = len(completions[0])
         shared = self.layout == "shared" and count > 1
         repeats = 1 if shared else count
-        encoded = self.renderer.encode(
-            [prompt for prompt in prompts for _ in range(repeats)], [each for each in images for _ in range(repeats)]
-        )
+        encoded = self._encoded([record for record in records for _ in range(repeats)])
         rows = lay_out(
             encoded.ids,
             completions if shared else [[ids] for siblings in completions for ids in siblings],
@@ -87,8 +87,20 @@ class Collator:
             completions=count,
         )
 
+    def length(self, record: Record) -> int:
+        """Tokens of the prompt, images expanded, and the longest completion."""
+        prompt = self._encoded([record]).ids[0]
+        return len(prompt) + max(len(self.renderer.completion(record.prompt, each)) for each in record.completions)
 
-def _inputs(model: Any, rows: Rows, encoded: Encoded, *, shared: bool) -> dict[str, Tensor]:
+    def _encoded(self, records: Sequence[Record]) -> Encoded:
+        """The prompts of `records`, a row each."""
+        texts = [self.renderer.text(record.prompt, reply=True) for record in records]
+        if self.encodings is not None:
+            return self.encodings.rows([(text, record.images) for text, record in zip(texts, records, strict=True)])
+        return self.renderer.encode(texts, [load_images(record.images, record.prompt) for record in records])
+
+
+def _inputs(model: Any, rows: Rows, encoded: Encoded, *, shared: bool) -> dict[str, Any]:
     """What the model is given, but for the mask among siblings."""
     inputs = {"input_ids": rows.ids, "attention_mask": (rows.branches >= 0).long(), **encoded.images}
     behind = rows.ids.shape[1] - rows.prompt_width
@@ -167,8 +179,44 @@ def _deviation(renderer: Renderer, record: Record) -> str | None:
     return f"shared rows change the log-probabilities of record {record.id!r} by {mean:.2g} nat a token"
 
 
+def agreed_features(
+    wanted: Literal["auto", "cached", "live"], renderer: Renderer, records: Sequence[Record], *, limit_gb: float
+) -> Encodings | None:
+    """The encoded prompts of `records` with kept features if that is wanted, or `auto` and exact; else None.
+
+    Where the model's make says nothing against it, one record is scored with pixels and with features. Raises
+    ConfigError when kept features are asked for and not exact.
+    """
+    shown = next((record for record in records if record.images), None)
+    if wanted == "live" or shown is None:
+        return None
+    reason = why_not_cached(renderer.policy.model)
+    if reason is None:
+        cache = FeatureCache(renderer.policy, cache_folder(), limit_gb=limit_gb)
+        reason = _change(renderer, shown, cache)
+        if reason is None:
+            return encode_once(renderer, records, cache)
+    if wanted == "cached":
+        raise ConfigError(f"train.features: kept ones don't fit this model: {reason}. Set it to live or auto.")
+    log.info("train.features: live, since %s", reason)
+    return None
+
+
+def _change(renderer: Renderer, record: Record, cache: FeatureCache) -> str | None:
+    """How kept features change what `record` scores; None when that is no more than rounding."""
+    try:
+        encodings = encode_once(renderer, [record], cache)
+    except SclvlmError as error:
+        return str(error)
+    collators = Collator(renderer), Collator(renderer, encodings=encodings)
+    pixels, features = (moved(collate([record])["inputs"], renderer.policy.device) for collate in collators)
+    return why_not_exact(renderer.policy.model, pixels, features)
+
+
 def moved(value: Any, device: torch.device) -> Any:
     """A batch, or part of one, with its tensors on `device`."""
-    if isinstance(value, dict):
-        return {key: moved(each, device) for key, each in value.items()}
+    if isinstance(value, Mapping):
+        return type(value)({key: moved(each, device) for key, each in value.items()})  # type: ignore[call-arg]
+    if isinstance(value, list | tuple):
+        return [moved(each, device) for each in value]
     return value.to(device) if isinstance(value, Tensor) else value

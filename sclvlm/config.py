@@ -195,6 +195,11 @@ class TrainSection(Section):
     """Longest row in tokens, images included; longer records are left out and counted."""
     layout: Literal["auto", "plain", "shared"] = "auto"
     """shared computes a prompt once for all its completions, plain once for each; auto is shared where exact."""
+    features: Literal["auto", "cached", "live"] = "auto"
+    """cached computes what a frozen tower makes of pictures once and keeps it in the user's cache directory, live
+    each time; auto keeps it where that is exact."""
+    features_gb: float = Field(default=20.0, gt=0.0)
+    """Largest size of that cache in 10^9 bytes; what was not used for longest goes first."""
     lora: LoraSection = LoraSection()
     """The adapters."""
     projector: Literal["frozen", "full"] = "frozen"

@@ -18,7 +18,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
-from sclvlm.collation import Collator, PromptBatch, agreed_layout
+from sclvlm.collation import Collator, PromptBatch, agreed_features, agreed_layout
 from sclvlm.config import ModelSection, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import weights_hash
@@ -28,7 +28,7 @@ from sclvlm.objective import Objective
 from sclvlm.progress import Advance, console, progress
 from sclvlm.records import Demonstration, PreferencePair
 from sclvlm.references import reference_logps
-from sclvlm.rendering import Renderer, load_images
+from sclvlm.rendering import Renderer
 from sclvlm.storage import describe, read_records, remove_folder, write_json
 from sclvlm.trainer import PreferenceTrainer
 
@@ -64,11 +64,12 @@ def train(pairs: Path, folder: Path, *, model: ModelSection, settings: TrainSect
     objective = objective_of(settings)
     records = read_training_records(pairs, settings.loss)
     policy = load_policy(**model.model_dump())
-    fitting = _fitting(records, Renderer(policy), settings.max_length, folder)
     arguments = _arguments(folder / "checkpoints", settings, policy, seed)
     adapted = _adapt(policy, settings)
     renderer = Renderer(adapted)
-    collator = Collator(renderer, agreed_layout(settings.layout, renderer, fitting.kept))
+    encodings = agreed_features(settings.features, renderer, records, limit_gb=settings.features_gb)
+    fitting = _fitting(records, Collator(renderer, encodings=encodings), settings.max_length, folder)
+    collator = Collator(renderer, agreed_layout(settings.layout, renderer, fitting.kept), encodings)
     references: Sequence[tuple[float, ...] | None] = [None] * len(fitting.kept)
     if objective.needs_reference and settings.reference == "cached":
         references = reference_logps(
@@ -139,9 +140,9 @@ def _holds_demonstrations(path: Path) -> bool:
         return '"completion"' in file.readline()
 
 
-def _fitting(records: Sequence[Any], renderer: Renderer, max_length: int, folder: Path) -> Fitting:
+def _fitting(records: Sequence[Any], collator: Collator, max_length: int, folder: Path) -> Fitting:
     """Records whose longest row fits; the others are dropped whole, since a cut image or answer teaches wrong."""
-    lengths = [_length(record, renderer) for record in records]
+    lengths = [collator.length(record) for record in records]
     pairs = [(record, length) for record, length in zip(records, lengths, strict=True) if length <= max_length]
     long = [record.id for record, length in zip(records, lengths, strict=True) if length > max_length]
     write_json(folder / "data.json", {"records": len(records), "too long": long})
@@ -150,12 +151,6 @@ def _fitting(records: Sequence[Any], renderer: Renderer, max_length: int, folder
     if not pairs:
         raise SclvlmError(f"all {len(records)} records are longer than train.max_length={max_length}. Raise it.")
     return Fitting([record for record, _ in pairs], [length for _, length in pairs])
-
-
-def _length(record: PreferencePair | Demonstration, renderer: Renderer) -> int:
-    images = load_images(record.images, record.prompt)
-    prompt = renderer.encode([renderer.text(record.prompt, reply=True)], [images]).ids[0]
-    return len(prompt) + max(len(renderer.completion(record.prompt, each)) for each in record.completions)
 
 
 def _adapt(policy: Policy, settings: TrainSection) -> Policy:

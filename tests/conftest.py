@@ -19,6 +19,12 @@ def _one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing is read from or left in the user's cache directory."""
+    os.environ["SCLVLM_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The directory of the tiny model called so (a key of tiny.FAMILIES), made at the first request."""
@@ -68,3 +74,17 @@ def world(tmp_path_factory: pytest.TempPathFactory, tiny_policy: Callable[[str],
     from tests.world import build
 
     return build(tmp_path_factory.mktemp("world"), tiny_policy("fast_vlm"))
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Pictures of three shapes: square, wide, high."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("shapes")
+    sizes = {"red": (64, 64), "lime": (120, 60), "blue": (50, 100)}
+    for colour, size in sizes.items():
+        image = Image.linear_gradient("L").resize(size).convert("RGB")
+        image.paste(colour, (5, 10, 30, 40))
+        image.save(folder / f"{colour}.png")
+    return [str(folder / f"{colour}.png") for colour in sizes]

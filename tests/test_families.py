@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.attention import flex_attention as torch_flex
 from transformers.integrations import flex_attention as transformers_flex
@@ -35,18 +34,6 @@ PLAIN_ONLY = {
 def policy() -> Callable[[str], Policy]:
     """The family's policy, built once."""
     return cache(families.build)
-
-
-@pytest.fixture(scope="module")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Pictures of three shapes: square, wide, high."""
-    folder = tmp_path_factory.mktemp("shapes")
-    sizes = {"red": (64, 64), "lime": (120, 60), "blue": (50, 100)}
-    for colour, size in sizes.items():
-        image = Image.linear_gradient("L").resize(size).convert("RGB")
-        image.paste(colour, (5, 10, 30, 40))
-        image.save(folder / f"{colour}.png")
-    return [str(folder / f"{colour}.png") for colour in sizes]
 
 
 def pair(question: str, chosen: str, rejected: str, *images: str) -> PreferencePair:

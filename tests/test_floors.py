@@ -16,7 +16,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "text": ("storage", "config", "prompts", "answers", "export", "progress", "runs", "fingerprints"),
     "judgement": ("grading", "labeling", "metrics", "reporting"),
     "mathematics": ("losses", "objective"),
-    "models": ("models", "rendering", "layouts", "collation", "features", "references", "engines"),
+    "models": ("models", "rendering", "layouts", "collation", "features", "encodings", "references", "engines"),
     "stages": ("self_correction", "trainer", "training", "evaluation", "preflight", "pipeline"),
     "door": ("cli", "__main__"),
 }
@@ -26,7 +26,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "text": ("yaml", "datasets", "pyarrow", "rich"),
     "judgement": ("numpy", "scipy", "jinja2"),
     "mathematics": ("torch",),
-    "models": ("transformers", "peft", "PIL"),
+    "models": ("transformers", "peft", "PIL", "safetensors"),
     "stages": ("accelerate",),
     "door": ("typer",),
 }

@@ -120,12 +120,12 @@ def test_over_long_records_are_dropped_and_counted(
 
 
 def test_the_length_counts_picture_tokens(tiny_model: Callable[[str], Path], pictures: list[str]) -> None:
-    renderer = Renderer(tiny.load(tiny_model("fast_vlm")))
+    collator = Collator(Renderer(tiny.load(tiny_model("fast_vlm"))))
     asked = pairs(pictures)[0]
     # <|im_start|> user \n, 2 x 2 of the picture, the question, <|im_end|> \n, <|im_start|> assistant \n,
     # the longer reply, <|im_end|>; one token a character.
     expected = (1 + 4 + 1) + 4 + len("What is it?") + 2 + (1 + 9 + 1) + len("A square.") + 1
-    assert training._length(asked, renderer) == expected
+    assert collator.length(asked) == expected
 
 
 def test_only_over_long_records_are_an_error(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
