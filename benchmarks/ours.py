@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     # The stage takes no callbacks; the Trainer's own list of defaults lets us watch without changing it.
     watched = [*transformers.trainer.DEFAULT_CALLBACKS, *callbacks]
-    with patch.object(transformers.trainer, "DEFAULT_CALLBACKS", watched):
+    own_cache = patch.dict(os.environ, {"SCLVLM_CACHE": str(folder / "cache")})
+    with patch.object(transformers.trainer, "DEFAULT_CALLBACKS", watched), own_cache:
         training.train(
             pairs,
             folder,
