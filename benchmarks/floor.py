@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks import peers
+from sclvlm.collation import cut
 from sclvlm.records import PreferencePair
 from sclvlm.rendering import Renderer, load_images, pad
 from sclvlm.storage import read_records
@@ -41,8 +42,7 @@ class Floor:
         whole = self.model.get_base_model()
         self.decoder, self.head = language_model(whole), whole.get_output_embeddings()
         renderer, self.count = Renderer(policy), len(records)
-        batches = [records[start : start + batch_size] for start in range(0, len(records), batch_size)]
-        self.rows = [self._row(renderer, batch) for batch in batches]
+        self.rows = [self._row(renderer, batch) for batch in cut(records, batch_size)]
 
     def seconds(self) -> float:
         """Seconds a pair of one pass over all rows."""

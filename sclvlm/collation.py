@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,16 +16,16 @@ from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.features import FeatureCache, cache_folder, why_not_cached, why_not_exact
 from sclvlm.layouts import Rows, lay_out, positions, shared_pays, sibling_mask, why_not_shared
 from sclvlm.losses import length_weights
-from sclvlm.models import scoring
+from sclvlm.models import UNFIT, rounding, scoring
 from sclvlm.records import Demonstration, PreferencePair
 from sclvlm.rendering import Encoded, Renderer, load_images, pad
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Layout = Literal["plain", "shared"]
 Record = PreferencePair | Demonstration
 SHOWN = 8  # records that tell how long the others are
-ROUNDING, HALF_ROUNDING = 1e-3, 0.1  # nat a token that two orders of adding up may differ by, in float32 and below
 
 
 class PromptBatch(TypedDict):
@@ -132,20 +132,26 @@ def token_logps(model: Any, batch: PromptBatch) -> Tensor:
     return -F.cross_entropy(scores, targets.flatten(), reduction="none").view_as(targets) * batch["mask"]
 
 
-def agreed_layout(wanted: Layout | Literal["auto"], renderer: Renderer, records: Sequence[Record]) -> Layout:
+def agreed_layout(
+    wanted: Layout | Literal["auto"],
+    renderer: Renderer,
+    records: Sequence[Record],
+    encodings: Encodings | None = None,
+) -> Layout:
     """The layout for `records`: shared if it is wanted, or `auto`, exact and less work; a reason is logged.
 
-    Where the model's make says nothing against it, one record is scored in both layouts. Raises ConfigError when
-    shared is asked for and not exact.
+    Where the model's make says nothing against it, one record is scored in both layouts. encodings: of `records`,
+    if there are any. Raises ConfigError when shared is asked for and not exact.
     """
     if wanted == "plain" or len(records[0].completions) == 1:
         return "plain"
-    reason = why_not_shared(renderer.policy.model)
-    if wanted == "auto" and reason is None and not shared_pays(renderer.policy.model, _lengths(renderer, records)):
+    model, plain = renderer.policy.model, Collator(renderer, "plain", encodings)
+    reason = why_not_shared(model)
+    if wanted == "auto" and reason is None and not shared_pays(model, _lengths(plain, records)):
         log.info("train.layout: plain, since the answers outweigh the prompts")
         return "plain"
     shown = next((record for record in records if record.images), records[0])
-    reason = reason or _deviation(renderer, shown)
+    reason = reason or _deviation(plain, Collator(renderer, "shared", encodings), shown)
     if reason is None:
         return "shared"
     if wanted == "shared":
@@ -154,27 +160,27 @@ def agreed_layout(wanted: Layout | Literal["auto"], renderer: Renderer, records:
     return "plain"
 
 
-def _lengths(renderer: Renderer, records: Sequence[Record]) -> list[tuple[int, list[int]]]:
+def _lengths(plain: Collator, records: Sequence[Record]) -> list[tuple[int, list[int]]]:
     """Tokens of the prompt and of each completion, images expanded, of a few of `records`."""
-    batches = [Collator(renderer)([record]) for record in records[:: max(len(records) // SHOWN, 1)][:SHOWN]]
+    batches = [plain([record]) for record in records[:: max(len(records) // SHOWN, 1)][:SHOWN]]
     return [
         (batch["inputs"]["input_ids"].shape[1] - batch["targets"].shape[1], batch["mask"].sum(1).tolist())
         for batch in batches
     ]
 
 
-def _deviation(renderer: Renderer, record: Record) -> str | None:
+def _deviation(plain: Collator, shared: Collator, record: Record) -> str | None:
     """How the shared layout changes what `record` scores; None when that is no more than rounding."""
-    model, device = renderer.policy.model, renderer.policy.device
-    plain, shared = (moved(Collator(renderer, layout)([record]), device) for layout in ("plain", "shared"))
+    model, device = plain.renderer.policy.model, plain.renderer.policy.device
+    batch, other = (moved(collate([record]), device) for collate in (plain, shared))
     with scoring(model):
-        expected = token_logps(model, plain)
+        expected = token_logps(model, batch)
         try:
-            found = token_logps(model, shared)
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # a model of another make
+            found = token_logps(model, other)
+        except UNFIT as error:
             return f"it fails on shared rows ({type(error).__name__}: {error})"
-    mean = ((found - expected).abs().sum() / plain["mask"].sum()).item()
-    if mean <= (ROUNDING if model.dtype is torch.float32 else HALF_ROUNDING):
+    mean = ((found - expected).abs().sum() / batch["mask"].sum()).item()
+    if mean <= rounding(model):
         return None
     return f"shared rows change the log-probabilities of record {record.id!r} by {mean:.2g} nat a token"
 
@@ -211,6 +217,11 @@ def _change(renderer: Renderer, record: Record, cache: FeatureCache) -> str | No
     collators = Collator(renderer), Collator(renderer, encodings=encodings)
     pixels, features = (moved(collate([record])["inputs"], renderer.policy.device) for collate in collators)
     return why_not_exact(renderer.policy.model, pixels, features)
+
+
+def cut(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Runs of `size` neighbours; the last one holds what is left."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def moved(value: Any, device: torch.device) -> Any:

@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sclvlm.errors import SclvlmError
-from sclvlm.models import Policy, accepts, scoring, unwrapped
+from sclvlm.models import UNFIT, Policy, accepts, rounding, scoring, unwrapped
 from sclvlm.storage import file_hash, partial_path
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,6 @@ KEPT = ("pooler_output", BY_LAYER)  # the fields that models read; the tower's h
 NEUTRAL = {"text_config", "_name_or_path", "architectures", "use_cache", "dtype", "transformers_version"}
 GB = 10**9
 STALE = 3600.0  # seconds after which nobody is still writing a file, or about to lock one
-ROUNDING, HALF_ROUNDING = 1e-3, 0.1  # nat that two orders of adding up may differ by, in float32 and below
 
 
 class Features(dict[str, Any]):
@@ -90,10 +89,10 @@ def why_not_exact(model: Any, pixels: Mapping[str, Any], features: Mapping[str, 
         expected = _last_scores(model, pixels)
         try:
             found = _last_scores(model, features)
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # a model of another make
+        except UNFIT as error:
             return f"it fails on kept features ({type(error).__name__}: {error})"
     gap = (found - expected).abs().mean().item()
-    if gap <= (ROUNDING if model.dtype is torch.float32 else HALF_ROUNDING):
+    if gap <= rounding(model):
         return None
     return f"kept features change its log-probabilities by {gap:.2g} nat"
 

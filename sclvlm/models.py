@@ -219,6 +219,15 @@ def scoring(model: Any) -> Iterator[None]:
         model.train(training)
 
 
+UNFIT = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a model raises at inputs of a form that it was not made for."""
+
+
+def rounding(model: Any) -> float:
+    """Nats a token that two orders of adding up may differ by in the model's number type."""
+    return 1e-3 if model.dtype is torch.float32 else 0.1
+
+
 def add_lora(
     model: Any, *, rank: int, alpha: int, dropout: float, targets: Iterable[str], projector: bool
 ) -> PeftModel:

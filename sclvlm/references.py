@@ -7,12 +7,12 @@ trained ones. A run that goes on from a checkpoint reads what was kept, so its r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field
 
-from sclvlm.collation import Collator, Logps, logps, moved
+from sclvlm.collation import Collator, Logps, cut, logps, moved
 from sclvlm.collation import Record as TrainingRecord
 from sclvlm.models import scoring
 from sclvlm.progress import progress
@@ -57,7 +57,7 @@ def reference_logps(
     missing = sorted((i for i, key in enumerate(keys) if key not in known), key=lambda i: -lengths[i])
     if missing:
         with RecordAppender(path) as file, progress("reference", len(missing)) as advance:
-            for rows in _cut(missing, batch_size):
+            for rows in cut(missing, batch_size):
                 scored = _score(collator, [records[i] for i in rows], surplus_weight)
                 for i, sums in zip(rows, scored.sums.tolist(), strict=True):
                     known[keys[i]] = tuple(sums)
@@ -77,7 +77,3 @@ def _score(collator: Collator, records: Sequence[TrainingRecord], surplus_weight
     policy = collator.renderer.policy
     with scoring(policy.model):
         return logps(policy.model, moved(collator(records), policy.device), surplus_weight=surplus_weight)
-
-
-def _cut(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    return (items[start : start + size] for start in range(0, len(items), size))

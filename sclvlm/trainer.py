@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import Trainer
 
-from sclvlm.collation import Logps, PromptBatch, logps
+from sclvlm.collation import Logps, PromptBatch, cut, logps
 from sclvlm.errors import SclvlmError
 from sclvlm.losses import accuracy, rewards
 from sclvlm.models import scoring
@@ -38,17 +38,13 @@ class LengthGroupedSampler(torch.utils.data.Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(len(self.lengths), generator=generator).tolist()
-        for run in _cut(order, self.group * self.batch_size):
-            batches = list(_cut(sorted(run, key=self.lengths.__getitem__), self.batch_size))
+        for run in cut(order, self.group * self.batch_size):
+            batches = list(cut(sorted(run, key=self.lengths.__getitem__), self.batch_size))
             full = len(run) // self.batch_size
             for position in torch.randperm(full, generator=generator).tolist():
                 yield from batches[position]
             for rest in batches[full:]:
                 yield from rest
-
-
-def _cut(items: list[int], size: int) -> Iterator[list[int]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 class PreferenceTrainer(Trainer):  # type: ignore[misc]

@@ -69,7 +69,7 @@ def train(pairs: Path, folder: Path, *, model: ModelSection, settings: TrainSect
     renderer = Renderer(adapted)
     encodings = agreed_features(settings.features, renderer, records, limit_gb=settings.features_gb)
     fitting = _fitting(records, Collator(renderer, encodings=encodings), settings.max_length, folder)
-    collator = Collator(renderer, agreed_layout(settings.layout, renderer, fitting.kept), encodings)
+    collator = Collator(renderer, agreed_layout(settings.layout, renderer, fitting.kept, encodings), encodings)
     references: Sequence[tuple[float, ...] | None] = [None] * len(fitting.kept)
     if objective.needs_reference and settings.reference == "cached":
         references = reference_logps(

@@ -15,7 +15,7 @@ import transformers as tf
 from transformers.models.smolvlm import processing_smolvlm
 
 from sclvlm.models import Policy
-from sclvlm.records import ModelRef
+from sclvlm.records import ModelRef, PreferencePair, text_message
 from sclvlm.rendering import Renderer, load_images
 from tests import tiny
 from tests.text_families import READING, Parts, gemma3_settings, mamba, qwen3_next
@@ -344,3 +344,14 @@ def alone(policy: Policy, record: Any) -> torch.Tensor:
         scores = policy.model(input_ids=ids, **prompt.images, **types, use_cache=False).logits[0].log_softmax(-1)
         sums.append(scores[-len(reply) - 1 : -1].gather(1, ids[0, -len(reply) :, None]).sum())
     return torch.stack(sums)
+
+
+def pair(question: str, chosen: str, rejected: str, *images: str) -> PreferencePair:
+    """Two answers to a question about `images`, which is its id too."""
+    return PreferencePair(
+        id=question,
+        prompt=[text_message("user", question, images=len(images))],
+        chosen=[text_message("assistant", chosen)],
+        rejected=[text_message("assistant", rejected)],
+        images=images,
+    )

@@ -15,7 +15,7 @@ from transformers.integrations import flex_attention as transformers_flex
 from sclvlm.collation import Collator, agreed_layout, logps
 from sclvlm.errors import ConfigError
 from sclvlm.models import Policy, add_lora
-from sclvlm.records import PreferencePair, text_message
+from sclvlm.records import PreferencePair
 from sclvlm.rendering import Renderer
 from tests import families
 
@@ -36,23 +36,13 @@ def policy() -> Callable[[str], Policy]:
     return cache(families.build)
 
 
-def pair(question: str, chosen: str, rejected: str, *images: str) -> PreferencePair:
-    return PreferencePair(
-        id=question,
-        prompt=[text_message("user", question, images=len(images))],
-        chosen=[text_message("assistant", chosen)],
-        rejected=[text_message("assistant", rejected)],
-        images=images,
-    )
-
-
 def records(family: str, shapes: list[str]) -> list[PreferencePair]:
     """Three pairs of ragged lengths, about two, one and one picture where the family sees."""
     about = (shapes[:2], shapes[2:], shapes[1:2]) if family not in families.READING else ((), (), ())
     return [
-        pair("What is it?", "A red square.", "No.", *about[0]),
-        pair("Which colour has it?", "Blue", "It is green", *about[1]),
-        pair("Hm?", "lime", "x", *about[2]),
+        families.pair("What is it?", "A red square.", "No.", *about[0]),
+        families.pair("Which colour has it?", "Blue", "It is green", *about[1]),
+        families.pair("Hm?", "lime", "x", *about[2]),
     ]
 
 

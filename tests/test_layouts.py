@@ -15,7 +15,7 @@ from sclvlm.collation import Collator, agreed_layout, logps
 from sclvlm.config import LoraSection, ModelSection, TrainSection
 from sclvlm.layouts import lay_out, shared_pays, sibling_mask, why_not_shared
 from sclvlm.models import Policy
-from sclvlm.records import Demonstration, PreferencePair, text_message
+from sclvlm.records import Demonstration, text_message
 from sclvlm.rendering import Renderer
 from sclvlm.storage import write_records
 from sclvlm.training import train
@@ -23,16 +23,6 @@ from tests import families
 
 # Two prompts of one and two tokens, each with two completions; 0 is padding.
 ROWS = lay_out([[1], [2, 3]], [[[4, 5], [6]], [[7], [8, 9]]], pad_id=0)
-
-
-def pair(question: str, chosen: str, rejected: str, *images: str) -> PreferencePair:
-    return PreferencePair(
-        id=question,
-        prompt=[text_message("user", question, images=len(images))],
-        chosen=[text_message("assistant", chosen)],
-        rejected=[text_message("assistant", rejected)],
-        images=images,
-    )
 
 
 def seen(mask: Tensor) -> list[str]:
@@ -121,7 +111,7 @@ def test_a_sibling_that_is_seen_is_measured_and_reported(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(layouts.FORMS, "sdpa", lambda sees, branches, model: None)  # None is causal to transformers
-    records = [pair("What is it?", "A red square.", "No.")]
+    records = [families.pair("What is it?", "A red square.", "No.")]
     assert agreed_layout("auto", Renderer(families.build("llama", "sdpa")), records) == "plain"
     assert "change the log-probabilities of record 'What is it?' by" in caplog.text
 
@@ -138,7 +128,7 @@ def test_a_model_that_fails_on_shared_rows_gets_plain_ones(
         return forward(**inputs)
 
     monkeypatch.setattr(policy.model.model, "forward", strict)
-    assert agreed_layout("auto", Renderer(policy), [pair("Hm?", "y", "no")]) == "plain"
+    assert agreed_layout("auto", Renderer(policy), [families.pair("Hm?", "y", "no")]) == "plain"
     assert "it fails on shared rows (ValueError: attention_mask must have two dimensions)" in caplog.text
 
 
@@ -155,7 +145,7 @@ def test_shared_rows_pay_where_the_prompt_is_long_or_the_model_wide() -> None:
 
 
 def test_auto_stays_plain_where_answers_outweigh_prompts_and_shared_can_be_asked_for() -> None:
-    records = [pair("?", "A red square. " * 20, "No. " * 60)]
+    records = [families.pair("?", "A red square. " * 20, "No. " * 60)]
     renderer = Renderer(families.build("llama"))
     assert agreed_layout("auto", renderer, records) == "plain"
     assert agreed_layout("shared", renderer, records) == "shared"
@@ -176,13 +166,17 @@ def test_a_model_that_takes_no_positions_is_refused() -> None:
 def test_half_precision_passes_the_comparison() -> None:
     policy = families.build("llama")
     half = Policy(policy.model.bfloat16(), policy.processor, policy.ref)
-    assert agreed_layout("auto", Renderer(half), [pair("What is it?", "A red square.", "No.")]) == "shared"
+    assert agreed_layout("auto", Renderer(half), [families.pair("What is it?", "A red square.", "No.")]) == "shared"
 
 
 def test_both_layouts_train_the_same(tiny_model: Callable[[str], Path], pictures: list[str], tmp_path: Path) -> None:
     file = tmp_path / "pairs.jsonl"
     write_records(
-        file, [pair("What is it?", "red", "no square", pictures[0]), pair("Hm?", "y", "nothing", pictures[1])]
+        file,
+        [
+            families.pair("What is it?", "red", "no square", pictures[0]),
+            families.pair("Hm?", "y", "nothing", pictures[1]),
+        ],
     )
     histories = []
     for layout in ("plain", "shared"):
