@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from sclvlm.encodings import Encodings, encode_once
 from sclvlm.errors import ConfigError, SclvlmError
-from sclvlm.features import FeatureCache, cache_folder, why_not_cached, why_not_exact
+from sclvlm.feature_files import cache_folder
+from sclvlm.features import FeatureCache, why_not_cached, why_not_exact
 from sclvlm.layouts import Rows, lay_out, positions, shared_pays, sibling_mask, why_not_shared
 from sclvlm.losses import length_weights
 from sclvlm.models import UNFIT, rounding, scoring

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from sclvlm.features import FeatureCache, FeatureFiles
+from sclvlm.feature_files import FeatureFiles
+from sclvlm.features import FeatureCache
 from sclvlm.progress import progress
 from sclvlm.records import Demonstration, PreferencePair
 from sclvlm.rendering import Encoded, Renderer, load_images

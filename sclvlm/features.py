@@ -7,59 +7,27 @@ everything that decides its content, so that runs and processes can share a fold
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import inspect
 import json
-import logging
-import os
-import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sclvlm.errors import SclvlmError
+from sclvlm.feature_files import BY_LAYER, BoundedFolder, FeatureFiles, flat
 from sclvlm.models import UNFIT, Policy, accepts, rounding, scoring, unwrapped
-from sclvlm.storage import file_hash, partial_path
-
-log = logging.getLogger(__name__)
+from sclvlm.storage import file_hash
 
 PIXELS = "pixel_"  # how the names of those inputs begin that the tower alone reads
-BY_LAYER = "deepstack_features"  # a list of layers; in each, as in all other fields, pictures follow one another
 KEPT = ("pooler_output", BY_LAYER)  # the fields that models read; the tower's hidden states would be many times larger
 # Settings that don't change features: number types are told by the weights.
 NEUTRAL = {"text_config", "_name_or_path", "architectures", "use_cache", "dtype", "transformers_version"}
-GB = 10**9
-STALE = 3600.0  # seconds after which nobody is still writing a file, or about to lock one
-
-
-class Features(dict[str, Any]):
-    """The fields of a tower's output that a model reads, as attributes too.
-
-    No ModelOutput, since that refuses `update`, by which torch pins the memory of a batch.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"of a picture's features only {', '.join(self)} are kept, not {name}") from None
-
-
-def cache_folder() -> Path:
-    """Where features are kept: features/ in $SCLVLM_CACHE, else $XDG_CACHE_HOME/sclvlm, else ~/.cache/sclvlm."""
-    shared = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("SCLVLM_CACHE") or f"{shared}/sclvlm").expanduser() / "features"
 
 
 def why_not_cached(model: Any) -> str | None:
@@ -165,137 +133,17 @@ def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class FeatureFiles:
-    """The files of a folder, one a record's pictures. Holds no open file and no tensor: workers may have a copy."""
-
-    folder: Path
-
-    def path(self, key: str) -> Path:
-        """Where the features called `key` are kept."""
-        return self.folder / f"{key}.safetensors"
-
-    def has(self, key: str) -> bool:
-        """Whether `key` is there and whole; if so it counts as used now."""
-        try:
-            with safe_open(self.path(key), "pt"):  # compares the size of the file with what its head announces
-                _touch(self.path(key))
-        except (OSError, SafetensorError):
-            return False
-        return True
-
-    def write(self, key: str, tensors: Mapping[str, Tensor]) -> int:
-        """Keep `tensors` as `key`, which appears whole or not at all. Returns the bytes that takes."""
-        path = self.path(key)
-        partial = partial_path(path)
-        try:
-            save_file(dict(tensors), partial)
-            os.replace(partial, path)
-        except (OSError, SafetensorError) as error:
-            raise SclvlmError(
-                f"{path}: can't keep the features of a record's pictures ({error}). "
-                "Make room there, or train without kept features."
-            ) from error
-        finally:
-            partial.unlink(missing_ok=True)
-        return path.stat().st_size
-
-    def read(self, key: str) -> dict[str, Any]:
-        """Fields and other inputs as `FeatureCache` wrote them, mapped into memory rather than copied."""
-        path = self.path(key)
-        try:
-            tensors = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise SclvlmError(
-                f"{path}: the features of a record's pictures are gone or broken ({error}). "
-                "Start the command again: what is missing is computed anew."
-            ) from error
-        _touch(path)
-        return _nested(tensors)
-
-    def batch(self, keys: Sequence[str]) -> dict[str, Any]:
-        """The model's inputs for the pictures of the rows with pictures, `keys` in the order of these rows.
-
-        mm_encoder_outputs: the features; beside them what the model reads of pictures without looking at their
-        pixels, such as their sizes. Nothing when there are no keys.
-        """
-        if not keys:
-            return {}
-        kept = {key: self.read(key) for key in dict.fromkeys(keys)}
-        rows = [kept[key] for key in keys]
-        others = {name: _joined([row["inputs"][name] for row in rows]) for name in rows[0].get("inputs", {})}
-        fields = {name: [row["features"][name] for row in rows] for name in rows[0]["features"]}
-        image = Features({name: _merged(name, values) for name, values in fields.items()})
-        return {**others, "mm_encoder_outputs": {"image": image}}
-
-
-def _touch(path: Path) -> None:
-    with suppress(OSError):  # another user's file can be read though not touched
-        os.utime(path)
-
-
-def _merged(name: str, values: Sequence[Any]) -> Any:
-    return [_joined(layer) for layer in zip(*values, strict=True)] if name == BY_LAYER else _joined(values)
-
-
-def _joined(values: Sequence[Any]) -> Any:
-    """What stands for the pictures of several rows: tensors along their first dimension, lists behind one another."""
-    if isinstance(values[0], Tensor):
-        return torch.cat(list(values))
-    return [each for value in values for each in value]
-
-
-def _flat(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
-    """The tensors in nested mappings, lists and tuples, each under the path to it."""
-    if isinstance(value, Tensor):
-        yield name, value.detach().cpu().clone(memory_format=torch.contiguous_format)
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _flat(each, f"{name}.{key}")
-    elif isinstance(value, list | tuple):
-        for index, each in enumerate(value):
-            yield from _flat(each, f"{name}.{index}")
-    else:
-        raise SclvlmError(
-            f"{name}: a tower's output must be made of tensors to be kept, got {type(value).__name__}. "
-            "Train without kept features."
-        )
-
-
-def _nested(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What `_flat` took apart; tuples come back as lists."""
-    root: dict[str, Any] = {}
-    for name, tensor in tensors.items():
-        *parents, last = name.split(".")
-        place = root
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = tensor
-    return {name: _listed(value) for name, value in root.items()}
-
-
-def _listed(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    if all(name.isdigit() for name in value):
-        return [_listed(value[name]) for name in sorted(value, key=int)]
-    return {name: _listed(each) for name, each in value.items()}
-
-
 class FeatureCache:
-    """Computes what is missing in a folder of features, and keeps the folder's size within bounds.
+    """Computes what is missing in a folder of features, which stays within `limit_gb` (`feature_files.BoundedFolder`).
 
-    limit_gb: in 10^9 bytes. What was not used for longest goes first; what a living run has asked for stays, also
-    where that is more than the limit. `files` is what reads; keep this object for as long, it holds the claim.
+    `files` is what reads; keep this object for as long, it holds the claim.
     """
 
     def __init__(self, policy: Policy, folder: Path, *, limit_gb: float) -> None:
         self.files = FeatureFiles(folder)
-        self.policy, self.limit = policy, limit_gb * GB
+        self.policy = policy
         self._recipe = recipe(policy)
-        self._claim = _claim(self, folder)
-        self._size = sum(size for _, size, _ in _by_age(folder))
-        self._bounded = True
+        self._room = BoundedFolder(folder, limit_gb=limit_gb)
 
     def key(self, images: Sequence[str]) -> str:
         """What the features of the pictures at these paths, taken together, are called."""
@@ -313,11 +161,9 @@ class FeatureCache:
         features are not there. Raises SclvlmError when the model's output can't be kept, or the folder not written.
         """
         key = self.key(images)
-        os.write(self._claim, f"{key}\n".encode())
+        self._room.claim(key)
         if not self.files.has(key):
-            self._size += self.files.write(key, self._computed(encoded()))
-            if self._bounded and self._size > self.limit:
-                self._shrink()
+            self._room.grown(self.files.write(key, self._computed(encoded())))
         return key
 
     def _computed(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -333,67 +179,4 @@ class FeatureCache:
             raise SclvlmError(f"{type(inner).__name__}: its tower returns no {KEPT[0]}. Train without kept features.")
         others = {name: tensor for name, tensor in images.items() if not name.startswith(PIXELS)}
         kept = {"features": fields, "inputs": others}
-        return {path: tensor for name, value in kept.items() for path, tensor in _flat(value, name)}
-
-    def _shrink(self) -> None:
-        folder = self.files.folder
-        claimed = _claimed(folder)
-        files = _by_age(folder)
-        self._size = sum(size for _, size, _ in files)
-        for _, size, path in files:
-            if self._size <= self.limit:
-                return
-            if path.stem not in claimed:
-                path.unlink(missing_ok=True)  # another run may be shrinking the folder too
-                self._size -= size
-        if self._size > self.limit:
-            self._bounded = False
-            log.warning("%s: running trainings need more than the limit of %.3g GB", folder, self.limit / GB)
-
-
-def _by_age(folder: Path) -> list[tuple[float, int, Path]]:
-    """(last use, bytes, path) of the features in `folder`, longest unused first; removes what killed runs left."""
-    for partial in folder.glob(".*.partial"):
-        with suppress(FileNotFoundError):
-            if time.time() - partial.stat().st_mtime > STALE:
-                partial.unlink()
-    found = []
-    for path in folder.glob("*.safetensors"):
-        with suppress(FileNotFoundError):
-            facts = path.stat()
-            found.append((facts.st_mtime, facts.st_size, path))
-    return sorted(found)
-
-
-def _claim(owner: object, folder: Path) -> int:
-    """A new file for the keys that `owner` uses, locked for as long as it lives, however its process ends."""
-    path = folder / f"{uuid4().hex}.run"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    except OSError as error:
-        raise SclvlmError(f"{folder}: can't keep features of pictures there ({error}). Name another folder.") from error
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
-    weakref.finalize(owner, _release, descriptor, path, os.getpid())
-    return descriptor
-
-
-def _release(descriptor: int, path: Path, owner: int) -> None:
-    os.close(descriptor)
-    if os.getpid() == owner:  # not in a forked worker
-        path.unlink(missing_ok=True)
-
-
-def _claimed(folder: Path) -> set[str]:
-    """The keys that living runs use, this one's among them."""
-    keys: set[str] = set()
-    for path in folder.glob("*.run"):
-        with suppress(FileNotFoundError), path.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                keys.update(file.read().split())
-                continue
-            if time.time() - path.stat().st_mtime > STALE:
-                path.unlink()
-    return keys
+        return {path: tensor for name, value in kept.items() for path, tensor in flat(value, name)}

@@ -19,13 +19,8 @@ from transformers import Trainer
 
 from sclvlm.collation import logps, token_logps
 from sclvlm.errors import SclvlmError
-from sclvlm.features import (
-    GB,
-    FeatureCache,
-    FeatureFiles,
-    Features,
-    cache_folder,
-)
+from sclvlm.feature_files import GB, FeatureFiles, Features, cache_folder
+from sclvlm.features import FeatureCache
 from sclvlm.models import Policy, scoring
 from sclvlm.records import PreferencePair
 from tests import families

@@ -9,12 +9,8 @@ import torch
 from PIL import Image
 
 from sclvlm.collation import logps
-from sclvlm.features import (
-    Features,
-    picture_weights,
-    why_not_cached,
-    why_not_exact,
-)
+from sclvlm.feature_files import Features
+from sclvlm.features import picture_weights, why_not_cached, why_not_exact
 from sclvlm.models import Policy, add_lora
 from sclvlm.records import PreferencePair
 from tests import families

@@ -16,7 +16,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "text": ("storage", "config", "prompts", "answers", "export", "progress", "runs", "fingerprints"),
     "judgement": ("grading", "labeling", "metrics", "reporting"),
     "mathematics": ("losses", "objective"),
-    "models": ("models", "rendering", "layouts", "collation", "features", "encodings", "references", "engines"),
+    "models": ("models", "rendering", "layouts", "feature_files", "features"),
+    "batches": ("encodings", "collation", "references", "engines"),
     "stages": ("self_correction", "trainer", "training", "evaluation", "preflight", "pipeline"),
     "door": ("cli", "__main__"),
 }
@@ -27,13 +28,14 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "judgement": ("numpy", "scipy", "jinja2"),
     "mathematics": ("torch",),
     "models": ("transformers", "peft", "PIL", "safetensors"),
+    "batches": (),
     "stages": ("accelerate",),
     "door": ("typer",),
 }
 # The floors that a folder beside the package may import, and the folder it must not.
 BESIDE = {
     "data_pipelines": (("words", "text"), "benchmarks"),
-    "benchmarks": (("words", "text", "judgement", "mathematics", "models", "stages"), "data_pipelines"),
+    "benchmarks": (("words", "text", "judgement", "mathematics", "models", "batches", "stages"), "data_pipelines"),
 }
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "base", "manager", "registry", "misc"}
 LONGEST_FILE, LONGEST_FUNCTION = 400, 80

@@ -157,7 +157,7 @@ class _ContinuedTurns(_Turns):
             input_ids=ids,
             attention_mask=self.mask,
             position_ids=position_ids(self.mask)[:, seen:],
-            past_key_values=self.cache,
+            cache=self.cache,
             use_cache=True,
             logits_to_keep=torch.tensor([ids.shape[1] - 1], device=ids.device),  # as in collation.logps
             **images,
