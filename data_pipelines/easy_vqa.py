@@ -2,8 +2,8 @@
 
     python -m data_pipelines.easy_vqa --out data/easy_vqa
 
-writes `student.jsonl` (demonstrations), `train.jsonl` and `test.jsonl` (samples), their images, `card.md`.
-The three files share no image, neither by bytes nor by pixels.
+writes `student.jsonl` and `held_out.jsonl` (demonstrations), `train.jsonl` and `test.jsonl` (samples), their images,
+`card.md`. The four files share no image, neither by bytes nor by pixels.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from sclvlm.prompts import INITIAL, REVIEW, initial_message, load_prompt, review
 from sclvlm.records import AnswerKind, Demonstration, Sample, text_message
 from sclvlm.storage import file_hash, partial_path, read_records, write_json, write_records, write_text
 
-RECORD_FILES = ("student.jsonl", "train.jsonl", "test.jsonl")
+DEMONSTRATIONS = ("student", "held_out")
+RECORD_FILES = ("student.jsonl", "held_out.jsonl", "train.jsonl", "test.jsonl")
 MANIFEST = "manifest.json"
 
 
@@ -52,6 +53,7 @@ class Settings:
 
     seed: int = 0
     demonstrations: int = 4000
+    held_out: int = 240
     train: int = 3000
     test: int = 1500
     open_share: float = 0.8
@@ -74,38 +76,51 @@ def to_sample(asked: Asked, name: str, folder: Path) -> Sample:
     )
 
 
-def say(traits: Traits, answer: str) -> str:
-    """A short reason and the marked answer."""
-    return f"The image shows a {traits.color} {traits.shape}. ## {answer} ##"
+def say(question: Question, traits: Traits, answer: str) -> str:
+    """A short reason and the marked answer.
+
+    The reason names the trait alone that was asked for. Whatever else it named, the answer would not tell whether it is
+    right, and a model that learns from its right answers would learn it all the same.
+    """
+    about = _asked_trait(question)
+    reason = f"The shape is {traits.color}." if about == "color" else f"The image shows a {traits.shape}."
+    return f"{reason} ## {answer} ##"
+
+
+def _asked_trait(question: Question) -> str:
+    if question.is_open:
+        return question.category
+    return "color" if mentioned(question.text)[-1] in COLORS else "shape"
 
 
 def right_answer(question: Question, traits: Traits) -> str:
     """What a careful look gives."""
-    return say(traits, question.answer)
+    return say(question, traits, question.answer)
 
 
 def wrong_answer(question: Question, traits: Traits, rng: random.Random) -> str:
     """A plausible mistake: one trait seen wrongly, and the answer that follows from it."""
     mistaken = _misseen(question, traits, rng)
     answers = {"color": mistaken.color, "shape": mistaken.shape, "yes/no": FLIPPED.get(question.answer, "")}
-    return say(mistaken, answers[question.category])
+    return say(question, mistaken, answers[question.category])
 
 
 def _misseen(question: Question, traits: Traits, rng: random.Random) -> Traits:
     """Other traits, under which the answer to `question` is another one."""
+    field = _asked_trait(question)
     about = question.answer if question.is_open else mentioned(question.text)[-1]
-    values, field = (COLORS, "color") if about in COLORS else (SHAPES, "shape")
+    values = COLORS if field == "color" else SHAPES
     others = [value for value in values if value not in traits]
     return traits._replace(**{field: rng.choice(others) if about in traits else about})
 
 
-def demonstrate(drawn: list[Asked], settings: Settings, folder: Path) -> list[Demonstration]:
-    """First answers and review turns to imitate, in one style."""
+def demonstrate(name: str, drawn: list[Asked], settings: Settings, folder: Path) -> list[Demonstration]:
+    """First answers and review turns to imitate, in one style; held out are first answers alone."""
     rng = stream(settings.seed, "demonstrations")
-    reviews = _exact_share(len(drawn), settings.review_share, rng)
+    reviews = _exact_share(len(drawn), settings.review_share if name == "student" else 0.0, rng)
     rights = iter(_exact_share(sum(reviews), settings.right_first, rng))
     return [
-        _demonstration(one, f"easyvqa-student-{number}", folder, next(rights) if review else None, rng)
+        _demonstration(one, f"easyvqa-{name}-{number}", folder, next(rights) if review else None, rng)
         for number, (one, review) in enumerate(zip(drawn, reviews, strict=True))
     ]
 
@@ -161,19 +176,28 @@ def build(wheel: Path, out: Path, settings: Settings) -> bool:
 
 
 def _open_share(settings: Settings, name: str) -> float:
-    return settings.train_open_share if name == "train" else settings.open_share
+    return {"train": settings.train_open_share, "held_out": 1.0}.get(name, settings.open_share)
+
+
+def _sizes(settings: Settings) -> dict[str, int]:
+    """Records asked for, a file."""
+    return {
+        "student": settings.demonstrations,
+        "held_out": settings.held_out,
+        "train": settings.train,
+        "test": settings.test,
+    }
 
 
 def _write(wheel: Path, folder: Path, settings: Settings, key: dict[str, Any]) -> None:
     slices = make_slices(load_pictures(wheel, "train"), load_pictures(wheel, "test"), settings.seed)
-    pictures = {**slices.pictures, "student": [one for one in slices.pictures["student"] if one.traits]}
-    sizes = {"student": settings.demonstrations, "train": settings.train, "test": settings.test}
     drawn = {
-        name: draw(pictures[name], size, _open_share(settings, name), stream(settings.seed, name))
-        for name, size in sizes.items()
+        name: draw(slices.pictures[name], size, _open_share(settings, name), stream(settings.seed, name))
+        for name, size in _sizes(settings).items()
     }
     _write_images(drawn.values(), folder / "images")
-    write_records(folder / "student.jsonl", demonstrate(drawn["student"], settings, folder))
+    for name in DEMONSTRATIONS:
+        write_records(folder / f"{name}.jsonl", demonstrate(name, drawn[name], settings, folder))
     for name in ("train", "test"):
         samples = (to_sample(one, f"easyvqa-{name}-{i}", folder) for i, one in enumerate(drawn[name]))
         write_records(folder / f"{name}.jsonl", samples)
@@ -188,9 +212,9 @@ def _write_images(drawn: Iterable[list[Asked]], folder: Path) -> None:
 
 
 def _card(folder: Path, settings: Settings, slices: Slices) -> str:
-    demonstrations = list(read_records(folder / "student.jsonl", Demonstration))
+    demonstrations = {name: list(read_records(folder / f"{name}.jsonl", Demonstration)) for name in DEMONSTRATIONS}
     samples = {name: list(read_records(folder / f"{name}.jsonl", Sample)) for name in ("train", "test")}
-    records: dict[str, list[Any]] = {"student": demonstrations, **samples}
+    records: dict[str, list[Any]] = {**demonstrations, **samples}
     common = overlaps({name: [record.images[0] for record in records[name]] for name in records})
     if any(common.values()):
         raise SclvlmError(f"easy-VQA: expected no image in two files, got {common}. Please report this.")
@@ -198,7 +222,7 @@ def _card(folder: Path, settings: Settings, slices: Slices) -> str:
         "# easy-VQA": _source_text(settings),
         "## Files": _files_table(records, slices, settings),
         "## Left out": table(("what", "images"), slices.dropped.items()),
-        "## Demonstrations": _demonstrations_table(demonstrations),
+        "## Demonstrations": _demonstrations_table(demonstrations["student"]),
         "## Answers": _answers_table(samples),
         "## Question-only baseline": _baseline_text(slices, samples["test"]),
         "## Images in common": table(
@@ -218,7 +242,7 @@ def _source_text(settings: Settings) -> str:
 
 
 def _files_table(records: dict[str, list[Any]], slices: Slices, settings: Settings) -> str:
-    asked = {"student": settings.demonstrations, "train": settings.train, "test": settings.test}
+    asked = _sizes(settings)
     head = ("file", "records", "asked for", "open", "images used", "images in the slice")
     rows = [
         (
@@ -250,10 +274,10 @@ def _answers_table(samples: dict[str, list[Sample]]) -> str:
 
 
 def _baseline_text(slices: Slices, test: list[Sample]) -> str:
-    """The guess knows every training question of both slices, more than a model is ever shown."""
+    """The guess knows every training question of all slices, more than a model is ever shown."""
     training = [
         AskedText(*question)
-        for name in ("student", "train")
+        for name in ("student", "held_out", "train")
         for picture in slices.pictures[name]
         for question in picture.questions
     ]
@@ -326,13 +350,14 @@ def parser() -> argparse.ArgumentParser:
     """The options, one a field of Settings."""
     parser = argparse.ArgumentParser(
         prog="python -m data_pipelines.easy_vqa",
-        description="Write easy-VQA as records: student.jsonl, train.jsonl, test.jsonl, images, card.md.",
+        description=f"Write easy-VQA as records: {', '.join(RECORD_FILES)}, images, card.md.",
         epilog="Example: python -m data_pipelines.easy_vqa --out data/easy_vqa --seed 0 --test 500",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     options: dict[str, tuple[Callable[[str], Any], str]] = {
         "seed": (int, "decides every draw"),
         "demonstrations": (_size, "records in student.jsonl"),
+        "held_out": (_size, "records in held_out.jsonl, open questions alone"),
         "train": (_size, "records in train.jsonl"),
         "test": (_size, "records in test.jsonl"),
         "open_share": (_share, "share of open questions in student.jsonl and test.jsonl, the others are yes/no"),

@@ -133,19 +133,25 @@ def distinct(pictures: Iterable[Picture], seen: set[str]) -> list[Picture]:
 
 
 def make_slices(train: list[Picture], test: list[Picture], seed: int) -> Slices:
-    """The training pictures in two halves, and the test pictures that occur in neither."""
+    """Training pictures in two halves, the first for demonstrations, and test pictures that occur in neither.
+
+    Of the demonstrations' half a tenth is held out. Their pictures have traits, from which demonstrations are made.
+    """
     seen: set[str] = set()
     unique = distinct(stream(seed, "slices").sample(train, len(train)), seen)
     unseen = [picture for picture in test if seen.isdisjoint(picture.marks)]
     kept = distinct(unseen, seen)
     half = len(unique) // 2
+    shown = [picture for picture in unique[:half] if picture.traits]
+    cut = len(shown) - max(1, len(shown) // 10)
     dropped = {
         "training images that repeat another training image": len(train) - len(unique),
         "test images that occur in the training images": len(test) - len(unseen),
         "test images that repeat another test image": len(unseen) - len(kept),
-        "student images whose colour or shape cannot be derived": sum(not one.traits for one in unique[:half]),
+        "student images whose colour or shape cannot be derived": half - len(shown),
     }
-    return Slices({"student": unique[:half], "train": unique[half:], "test": kept}, dropped)
+    pictures = {"student": shown[:cut], "held_out": shown[cut:], "train": unique[half:], "test": kept}
+    return Slices(pictures, dropped)
 
 
 def draw(pictures: Iterable[Picture], count: int, open_share: float, rng: random.Random) -> list[Asked]:

@@ -14,7 +14,7 @@ from PIL import Image, PngImagePlugin
 
 from data_pipelines import easy_vqa
 from data_pipelines.cards import Asked, blind_baseline, fingerprints, pixel_hash
-from data_pipelines.easy_vqa import Settings, build, wrong_answer
+from data_pipelines.easy_vqa import DEMONSTRATIONS, Settings, build, wrong_answer
 from data_pipelines.easy_vqa_pictures import COLORS, SHAPES, Question, Traits, derive_traits, facts
 from data_pipelines.packages import EASY_VQA
 from sclvlm.errors import SclvlmError
@@ -79,8 +79,8 @@ def samples(out: Path, name: str) -> list[Sample]:
     return list(read_records(out / f"{name}.jsonl", Sample))
 
 
-def demonstrations(out: Path) -> list[Demonstration]:
-    return list(read_records(out / "student.jsonl", Demonstration))
+def demonstrations(out: Path, name: str = "student") -> list[Demonstration]:
+    return list(read_records(out / f"{name}.jsonl", Demonstration))
 
 
 def tree(out: Path) -> dict[str, bytes]:
@@ -126,10 +126,10 @@ def test_no_traits_where_they_stay_open_or_contradict(questions: list[Question])
 @pytest.mark.parametrize(
     ("question", "expected"),
     [
-        (Question("is there a blue shape?", "no"), "The image shows a blue circle. ## yes ##"),
-        (Question("is no circle present?", "no"), "The image shows a red (rectangle|triangle). ## yes ##"),
-        (Question("what is the red shape?", "circle"), r"The image shows a red (\w+). ## \1 ##"),
-        (Question("what color is the shape?", "red"), r"The image shows a (\w+) circle. ## \1 ##"),
+        (Question("is there a blue shape?", "no"), "The shape is blue. ## yes ##"),
+        (Question("is no circle present?", "no"), "The image shows a (rectangle|triangle). ## yes ##"),
+        (Question("what is the red shape?", "circle"), r"The image shows a (\w+). ## \1 ##"),
+        (Question("what color is the shape?", "red"), r"The shape is (\w+). ## \1 ##"),
     ],
 )
 def test_a_wrong_answer_follows_from_one_trait_seen_wrongly(question: Question, expected: str) -> None:
@@ -140,7 +140,7 @@ def test_a_wrong_answer_follows_from_one_trait_seen_wrongly(question: Question, 
 
 def test_no_two_files_share_an_image(out: Path) -> None:
     used = {name: {sample.images for sample in samples(out, name)} for name in ("train", "test")}
-    used["student"] = {one.images for one in demonstrations(out)}
+    used |= {name: {one.images for one in demonstrations(out, name)} for name in ("student", "held_out")}
     assert sum(map(len, used.values())) == len(set().union(*used.values()))
 
 
@@ -151,7 +151,7 @@ def test_images_are_named_by_their_content(out: Path) -> None:
 
 def test_only_images_that_a_record_names_are_written(out: Path) -> None:
     named = {image for name in ("train", "test") for sample in samples(out, name) for image in sample.images}
-    named |= {image for one in demonstrations(out) for image in one.images}
+    named |= {image for name in DEMONSTRATIONS for one in demonstrations(out, name) for image in one.images}
     assert named == {str(path) for path in (out / "images").iterdir()}
 
 
@@ -184,7 +184,7 @@ def test_an_image_whose_traits_stay_open_gives_no_demonstration_and_is_counted(t
     train = {image: png(image) for image in range(24)}
     build(make_wheel(tmp_path / "tiny.whl", train, {50: png(100)}, vague), tmp_path / "out", SMALL)
     card = (tmp_path / "out" / "card.md").read_text()
-    used = len({one.images for one in demonstrations(tmp_path / "out")})
+    used = len({one.images for name in DEMONSTRATIONS for one in demonstrations(tmp_path / "out", name)})
     assert f"| student images whose colour or shape cannot be derived | {12 - used} |" in card
 
 
@@ -239,8 +239,19 @@ def test_a_review_is_asked_for_in_the_words_of_a_built_in_prompt(out: Path) -> N
 
 
 def test_a_demonstration_answers_in_the_marked_form(out: Path) -> None:
-    form = r"The image shows a \w+ \w+\. ## \w+ ##"
+    form = r"The (shape is|image shows a) \w+\. ## \w+ ##"
     assert all(re.fullmatch(form, message_text(one.completion[0])) for one in demonstrations(out))
+
+
+def test_a_reason_names_what_was_asked_for_and_no_more(out: Path) -> None:
+    told = {(one.meta["category"], message_text(one.completion[0])[:9]) for one in demonstrations(out)}
+    assert told - {("yes/no", "The shape"), ("yes/no", "The image")} == {("color", "The shape"), ("shape", "The image")}
+
+
+def test_held_out_are_first_answers_to_open_questions(out: Path) -> None:
+    held_out = demonstrations(out, "held_out")
+    assert {one.source for one in held_out} == {"initial"}
+    assert {one.meta["category"] for one in held_out} <= {"color", "shape"}
 
 
 def test_the_same_seed_gives_the_same_files(wheel: Path, out: Path, tmp_path: Path) -> None:
