@@ -46,10 +46,14 @@ class PromptBatch(TypedDict):
 
 
 class Logps(NamedTuple):
-    """Summed float32 log-probabilities in nats, and how many tokens each sum has. Both (P, N)."""
+    """Summed float32 log-probabilities in nats, and how many tokens each sum has. Both (P, N).
+
+    exact, where asked for: (P, N) bool, whether each token of a completion is the model's first choice.
+    """
 
     sums: Tensor
     num_tokens: Tensor
+    exact: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -111,25 +115,43 @@ def _inputs(model: Any, rows: Rows, encoded: Encoded, *, shared: bool) -> dict[s
     return inputs if placed is None else {**inputs, "position_ids": placed}
 
 
-def logps(model: Any, batch: PromptBatch, *, surplus_weight: float = 1.0) -> Logps:
+def logps(model: Any, batch: PromptBatch, *, surplus_weight: float = 1.0, exact: bool = False) -> Logps:
     """What `model` gives each completion of `batch`; differentiable. Dropout falls on a shared prompt once.
 
     surplus_weight: of the tokens by which a completion is longer than its shortest sibling, see `length_weights`.
+    exact: also whether greedy decoding would say a completion word for word, if it was led along it.
     """
     mask = batch["mask"].view(len(batch["ids"]), batch["completions"], -1)  # (P, N, K)
     weights = length_weights(mask, alpha=surplus_weight)
-    return Logps((token_logps(model, batch).view_as(weights) * weights).sum(-1), mask.sum(-1))
+    scores = _scores(model, batch)
+    sums = (_token_logps(scores, batch).view_as(weights) * weights).sum(-1)
+    return Logps(sums, mask.sum(-1), _first_choice(scores, batch).view_as(mask).all(-1) if exact else None)
 
 
 def token_logps(model: Any, batch: PromptBatch) -> Tensor:
     """The float32 log-probability of each target in nats, 0 at padding: (P * N, K)."""
-    inputs, targets = batch["inputs"], batch["targets"]
+    return _token_logps(_scores(model, batch), batch)
+
+
+def _scores(model: Any, batch: PromptBatch) -> Tensor:
+    """Of the whole vocabulary in the place of each target, float32: (P * N * K, vocabulary)."""
+    inputs = batch["inputs"]
     if batch["siblings"]:
         inputs = {**inputs, "attention_mask": sibling_mask(model, **batch["siblings"])}
     # Columns as a tensor: a slice would leave the hidden states strided, for which the CPU copies the whole
     # output embedding once a row.
     output = model(**inputs, use_cache=False, logits_to_keep=batch["predicting"])
-    scores = output.logits.float().flatten(0, 1)  # (P * N * K, vocabulary)
+    scores: Tensor = output.logits.float().flatten(0, 1)
+    return scores
+
+
+def _first_choice(scores: Tensor, batch: PromptBatch) -> Tensor:
+    """Whether nothing scores higher than a target, true at padding: (P * N, K)."""
+    return (scores.argmax(-1) == batch["targets"].flatten()).view_as(batch["mask"]) | (batch["mask"] == 0)
+
+
+def _token_logps(scores: Tensor, batch: PromptBatch) -> Tensor:
+    targets = batch["targets"]
     return -F.cross_entropy(scores, targets.flatten(), reduction="none").view_as(targets) * batch["mask"]
 
 

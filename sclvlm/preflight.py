@@ -32,6 +32,7 @@ def check_inputs(config: Config, names: Iterable[str]) -> None:
     if config.train is not None and "train" in stages:
         _check_arguments(config.train.args)
         _check_objective(config.train)
+        _check_watching(config)
     _check_records(config, stages)
 
 
@@ -60,6 +61,14 @@ def _check_objective(settings: TrainSection) -> None:
     objective_of(settings)
 
 
+def _check_watching(config: Config) -> None:
+    from sclvlm.watching import check_watching
+
+    assert config.train is not None, "checked for a config that trains"
+    held_out = config.data.held_out is not None or config.train.held_out_share > 0
+    check_watching(config.train, held_out=held_out)
+
+
 def _check_arguments(args: dict[str, Any]) -> None:
     from transformers import TrainingArguments
 
@@ -83,8 +92,9 @@ def _check_records(config: Config, stages: set[str]) -> None:
             pass
         if ask and name in stages and ask.max_failed_share == 0:
             _check_images(Path(path), first)
-    if "train" in stages and config.data.pairs is not None:
-        _check_images(Path(config.data.pairs), _training_records(Path(config.data.pairs)))
+    for file in (config.data.pairs, config.data.held_out) if "train" in stages else ():
+        if file is not None:
+            _check_images(Path(file), _training_records(Path(file)))
 
 
 def read_samples(path: str) -> Iterator[Sample]:

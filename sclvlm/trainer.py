@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 from transformers import Trainer
 
@@ -15,6 +15,9 @@ from sclvlm.errors import SclvlmError
 from sclvlm.losses import accuracy, rewards
 from sclvlm.models import scoring
 from sclvlm.objective import Objective
+from sclvlm.tally import Tally
+
+OF_TRAINING = ("loss", "train_loss")  # one of them stands in what the Trainer logs of training
 
 
 class LengthGroupedSampler(torch.utils.data.Sampler[int]):
@@ -63,7 +66,7 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     ) -> None:
         super().__init__(*args, **kwargs)
         self.objective, self.lengths, self.surplus_weight = objective, lengths, surplus_weight
-        self._metrics: dict[str, list[float]] = defaultdict(list)
+        self._tally = Tally()
 
     def compute_loss(
         self,
@@ -73,7 +76,8 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The objective of one micro-batch: the sum over its pairs divided by the pairs of the whole step."""
-        policy = logps(model, inputs, surplus_weight=self.surplus_weight)
+        # A second look at all scores, of the chosen side alone, is not worth a training step's time.
+        policy = logps(model, inputs, surplus_weight=self.surplus_weight, exact=not self.model.training)
         reference = self._reference(model, inputs) if self.objective.needs_reference else None  # (P, N)
         losses = self.objective(policy.sums, reference, policy.num_tokens)  # (P,)
         _check_finite(losses, inputs)
@@ -88,11 +92,28 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         with torch.no_grad(), self.compute_loss_context_manager():
             return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
 
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
+        """The means over all held-out records, of the loss too, wherever batches are cut and processes share them.
+
+        What was measured in training since its last log stays apart, and training draws the random numbers that it
+        would draw without an evaluation.
+        """
+        training, self._tally = self._tally, Tally()
+        try:
+            with torch.random.fork_rng(devices=[]):  # a loader draws one each time it is gone through
+                output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+            found = Tally.together(gather_object([self._tally])).means()
+        finally:
+            self._tally = training
+        output.metrics.update({f"{metric_key_prefix}_{name}": mean for name, mean in found.items()})
+        return output
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the means of what was measured since the last log."""
-        prefix = "eval_" if any(key.startswith("eval_") for key in logs) else ""
-        means = {f"{prefix}{name}": sum(values) / len(values) for name, values in self._metrics.items()}
-        self._metrics.clear()
+        """Adds the means of what training measured since its last log."""
+        means = {}
+        if not logs.keys().isdisjoint(OF_TRAINING):
+            means = {name: mean for name, mean in self._tally.means().items() if name != "loss"}
+            self._tally.clear()
         super().log({**logs, **means}, start_time)
 
     def floating_point_ops(self, inputs: PromptBatch) -> int:
@@ -114,7 +135,9 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
             return logps(model, batch, surplus_weight=self.surplus_weight).sums
 
     def _measure(self, losses: Tensor, policy: Logps, reference: Tensor | None) -> None:
-        means = {"nll": -policy.sums[:, 0] / policy.num_tokens[:, 0]}
+        means = {"loss": losses, "nll": -policy.sums[:, 0] / policy.num_tokens[:, 0]}
+        if policy.exact is not None:
+            means["exact"] = policy.exact[:, 0].float()
         for place, side in enumerate(("chosen", "rejected")[: policy.sums.shape[1]]):
             means |= {f"logps/{side}": policy.sums[:, place], f"lengths/{side}": policy.num_tokens[:, place]}
         if reference is not None:
@@ -127,7 +150,7 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
                 "reference/negative_margins": (reference[:, 0] < reference[:, 1]).float(),
             }
         for name, values in means.items():
-            self._metrics[name].extend(values.detach().tolist())
+            self._tally.add(name, values.detach().tolist())
 
 
 def _check_finite(losses: Tensor, batch: PromptBatch) -> None:

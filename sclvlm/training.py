@@ -22,6 +22,7 @@ from sclvlm.collation import Collator, PromptBatch, agreed_features, agreed_layo
 from sclvlm.config import ModelSection, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import weights_hash
+from sclvlm.held_out import Split, hold_out
 from sclvlm.losses import NEEDS_PAIRS
 from sclvlm.models import Policy, add_lora, freeze, load_policy
 from sclvlm.objective import Objective
@@ -31,6 +32,7 @@ from sclvlm.references import reference_logps
 from sclvlm.rendering import Renderer
 from sclvlm.storage import describe, read_records, remove_folder, write_json
 from sclvlm.trainer import PreferenceTrainer
+from sclvlm.watching import check_best_is_saved, check_watching, watchers, watching_arguments
 
 log = logging.getLogger(__name__)
 
@@ -53,42 +55,49 @@ class Fitting(NamedTuple):
 
     kept: list[Any]
     lengths: list[int]
+    long: list[str]  # ids of those that don't fit
 
 
-def train(pairs: Path, folder: Path, *, model: ModelSection, settings: TrainSection, seed: int) -> None:
+def train(
+    pairs: Path,
+    folder: Path,
+    *,
+    model: ModelSection,
+    settings: TrainSection,
+    seed: int,
+    held_out: Path | None = None,
+) -> None:
     """Fine-tune `model` on `pairs`; write `folder`/adapter, /history.json and, with train.merge, /model.
 
-    A run that was killed goes on from its last whole checkpoint.
+    held_out: records to measure on. A run that was killed goes on from its last whole checkpoint.
     """
     torch.manual_seed(seed)  # fresh adapters are random
     objective = objective_of(settings)
-    records = read_training_records(pairs, settings.loss)
+    records = _split(pairs, held_out, settings, seed)
     policy = load_policy(**model.model_dump())
-    arguments = _arguments(folder / "checkpoints", settings, policy, seed)
+    arguments = _arguments(folder / "checkpoints", settings, policy, seed, held_out=bool(records.held_out))
     adapted = _adapt(policy, settings)
     renderer = Renderer(adapted)
-    encodings = agreed_features(settings.features, renderer, records, limit_gb=settings.features_gb)
-    fitting = _fitting(records, Collator(renderer, encodings=encodings), settings.max_length, folder)
+    encodings = agreed_features(
+        settings.features, renderer, [*records.training, *records.held_out], limit_gb=settings.features_gb
+    )
+    plain = Collator(renderer, encodings=encodings)
+    fitting, apart = (_fitting(side, plain, settings.max_length) for side in records)
+    _write_counts(folder / "data.json", fitting, apart)
     collator = Collator(renderer, agreed_layout(settings.layout, renderer, fitting.kept, encodings), encodings)
-    references: Sequence[tuple[float, ...] | None] = [None] * len(fitting.kept)
-    if objective.needs_reference and settings.reference == "cached":
-        references = reference_logps(
-            folder / "reference.jsonl",
-            *fitting,
-            collator,
-            origin=origin(model),
-            batch_size=arguments.per_device_train_batch_size,
-            surplus_weight=settings.surplus_weight,
-        )
+    score = partial(_examples, collator, folder / "reference.jsonl", arguments, model, settings)
     trainer = PreferenceTrainer(
         model=adapted.model,
         args=arguments,
-        train_dataset=_Examples(fitting.kept, references),
+        train_dataset=score(fitting),
+        eval_dataset=score(apart) if apart.kept else None,
         lengths=fitting.lengths,
         data_collator=partial(_collated, collator),
         objective=objective,
         surplus_weight=settings.surplus_weight,
     )
+    for watcher in watchers(settings) if apart.kept else []:
+        trainer.add_callback(watcher)
     _train_with_progress(trainer, last_checkpoint(folder / "checkpoints"))
     adapted.model.save_pretrained(folder / "adapter")
     write_json(folder / "history.json", trainer.state.log_history)
@@ -140,17 +149,33 @@ def _holds_demonstrations(path: Path) -> bool:
         return '"completion"' in file.readline()
 
 
-def _fitting(records: Sequence[Any], collator: Collator, max_length: int, folder: Path) -> Fitting:
+def _split(pairs: Path, held_out: Path | None, settings: TrainSection, seed: int) -> Split[Any]:
+    """The records to train on, and those to measure on."""
+    check_watching(settings, held_out=held_out is not None or settings.held_out_share > 0)
+    records = hold_out(read_training_records(pairs, settings.loss), settings.held_out_share, seed=seed)
+    if held_out is not None:
+        records = Split(records.training, list(read_training_records(held_out, settings.loss)))
+    if records.held_out:
+        log.info("%d records to train on, %d held out", len(records.training), len(records.held_out))
+    return records
+
+
+def _fitting(records: Sequence[Any], collator: Collator, max_length: int) -> Fitting:
     """Records whose longest row fits; the others are dropped whole, since a cut image or answer teaches wrong."""
     lengths = [collator.length(record) for record in records]
     pairs = [(record, length) for record, length in zip(records, lengths, strict=True) if length <= max_length]
     long = [record.id for record, length in zip(records, lengths, strict=True) if length > max_length]
-    write_json(folder / "data.json", {"records": len(records), "too long": long})
     if long:
         log.warning("%d of %d records are longer than train.max_length and left out", len(long), len(records))
-    if not pairs:
+    if records and not pairs:
         raise SclvlmError(f"all {len(records)} records are longer than train.max_length={max_length}. Raise it.")
-    return Fitting([record for record, _ in pairs], [length for _, length in pairs])
+    return Fitting([record for record, _ in pairs], [length for _, length in pairs], long)
+
+
+def _write_counts(file: Path, training: Fitting, watched: Fitting) -> None:
+    long = [*training.long, *watched.long]
+    counts: dict[str, Any] = {"records": len(training.kept) + len(training.long), "too long": long}
+    write_json(file, counts | ({"held out": [record.id for record in watched.kept]} if watched.kept else {}))
 
 
 def _adapt(policy: Policy, settings: TrainSection) -> Policy:
@@ -167,7 +192,7 @@ def _adapt(policy: Policy, settings: TrainSection) -> Policy:
     return Policy(adapted, policy.processor, policy.ref)
 
 
-def _arguments(folder: Path, settings: TrainSection, policy: Policy, seed: int) -> TrainingArguments:
+def _arguments(folder: Path, settings: TrainSection, policy: Policy, seed: int, *, held_out: bool) -> TrainingArguments:
     """train.args over our defaults; what the stage itself decides can't be set there."""
     decided = {
         "output_dir": str(folder),
@@ -182,10 +207,13 @@ def _arguments(folder: Path, settings: TrainSection, policy: Policy, seed: int) 
     if taken := sorted(decided.keys() & settings.args.keys()):
         raise ConfigError(f"train.args.{taken[0]}: set by the training stage itself. Remove it.")
     given = {key: _checked(key, value) for key, value in settings.args.items()}
+    watched = watching_arguments(settings, OWN_ARGUMENTS, held_out=held_out)
     try:
-        return TrainingArguments(**{**OWN_ARGUMENTS, **given, **decided})
+        arguments = TrainingArguments(**{**OWN_ARGUMENTS, **watched, **given, **decided})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"train.args: {error}") from None
+    check_best_is_saved(arguments)
+    return arguments
 
 
 def _checked(key: str, value: Any) -> Any:
@@ -219,6 +247,29 @@ class _Examples(torch.utils.data.Dataset[_Example]):
 
     def __getitem__(self, index: int) -> _Example:
         return _Example(self.records[index], self.references[index])
+
+
+def _examples(
+    collator: Collator,
+    file: Path,
+    arguments: TrainingArguments,
+    model: ModelSection,
+    settings: TrainSection,
+    part: Fitting,
+) -> _Examples:
+    """The records of `part`, with what the reference gives them where that is read, and scored before."""
+    if not (objective_of(settings).needs_reference and settings.reference == "cached"):
+        return _Examples(part.kept, [None] * len(part.kept))
+    references = reference_logps(
+        file,
+        part.kept,
+        part.lengths,
+        collator,
+        origin=origin(model),
+        batch_size=arguments.per_device_train_batch_size,
+        surplus_weight=settings.surplus_weight,
+    )
+    return _Examples(part.kept, references)
 
 
 def _collated(collator: Collator, examples: Sequence[_Example]) -> PromptBatch:
@@ -265,10 +316,11 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
         self._advance()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-        shown = ("loss", "rewards/margins", "rewards/accuracies", "nll")
-        figures = ", ".join(f"{name} {logs[name]:.3f}" for name in shown if name in logs)
-        if figures:
-            console.print(f"  step {state.global_step}: {figures}")
+        shown = ("loss", "rewards/margins", "rewards/accuracies", "nll", "exact")
+        for prefix, place in (("", ""), ("eval_", ", held out")):
+            figures = ", ".join(f"{name} {logs[prefix + name]:.3f}" for name in shown if prefix + name in logs)
+            if figures:
+                console.print(f"  step {state.global_step}{place}: {figures}")
 
 
 def last_checkpoint(folder: Path) -> str | None:
