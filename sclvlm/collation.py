@@ -41,6 +41,7 @@ class PromptBatch(TypedDict):
     targets: Tensor  # (P * N, K) ids of the completions, right-padded
     mask: Tensor  # (P * N, K) 1 where a target counts
     ref_logps: NotRequired[Tensor]  # (P, N) of the reference, where they were scored before
+    weights: NotRequired[Tensor]  # (P,) of the records; 1 where there are none
     ids: list[str]  # P record ids
     completions: int  # N
 
@@ -88,6 +89,7 @@ class Collator:
             predicting=rows.predicting,
             targets=rows.targets,
             mask=rows.mask,
+            weights=torch.tensor([record.weight for record in records]),
             ids=[record.id for record in records],
             completions=count,
         )

@@ -14,7 +14,7 @@ from sclvlm.losses import LOSSES, NEEDS_KL, NEEDS_REFERENCE, hyperparameters, kl
 
 @dataclass(frozen=True)
 class Objective:
-    """weight of the pair * (loss_weight * loss + nll_weight * NLL(chosen)).
+    """wpo's weight of the pair * (loss_weight * loss + nll_weight * NLL(chosen)).
 
     loss: a name in LOSSES; options: its own hyperparameters, the others keep their defaults. SCL's DPO with an
     anchor (arXiv 2410.04055) and RPO (arXiv 2404.19733) are `dpo` with an nll_weight. wpo: weigh pairs by how

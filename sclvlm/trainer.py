@@ -75,11 +75,11 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The objective of one micro-batch: the sum over its pairs divided by the pairs of the whole step."""
+        """The objective of one micro-batch: the weighted sum over its pairs, by the number of pairs of the step."""
         # A second look at all scores, of the chosen side alone, is not worth a training step's time.
         policy = logps(model, inputs, surplus_weight=self.surplus_weight, exact=not self.model.training)
         reference = self._reference(model, inputs) if self.objective.needs_reference else None  # (P, N)
-        losses = self.objective(policy.sums, reference, policy.num_tokens)  # (P,)
+        losses = self.objective(policy.sums, reference, policy.num_tokens) * inputs.get("weights", 1.0)  # (P,)
         _check_finite(losses, inputs)
         self._measure(losses, policy, reference)
         loss = losses.sum() / (num_items_in_batch or len(losses))

@@ -138,7 +138,13 @@ def read_training_records(path: Path, loss: str) -> list[PreferencePair] | list[
 
 def _chosen_side(pair: PreferencePair) -> Demonstration:
     return Demonstration(
-        id=pair.id, prompt=pair.prompt, completion=pair.chosen, images=pair.images, source=pair.source, meta=pair.meta
+        id=pair.id,
+        prompt=pair.prompt,
+        completion=pair.chosen,
+        images=pair.images,
+        source=pair.source,
+        weight=pair.weight,
+        meta=pair.meta,
     )
 
 
