@@ -17,15 +17,15 @@ from sclvlm.feature_files import cache_folder
 from sclvlm.features import FeatureCache, why_not_cached, why_not_exact
 from sclvlm.layouts import Rows, lay_out, positions, shared_pays, sibling_mask, why_not_shared
 from sclvlm.losses import length_weights
+from sclvlm.mismatches import Mismatched, Trainable, labels_of
 from sclvlm.models import UNFIT, rounding, scoring
-from sclvlm.records import Demonstration, PreferencePair
 from sclvlm.rendering import Encoded, Renderer, load_images, pad
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Layout = Literal["plain", "shared"]
-Record = PreferencePair | Demonstration
+Record = Trainable
 SHOWN = 8  # records that tell how long the others are
 
 
@@ -42,6 +42,8 @@ class PromptBatch(TypedDict):
     mask: Tensor  # (P * N, K) 1 where a target counts
     ref_logps: NotRequired[Tensor]  # (P, N) of the reference, where they were scored before
     weights: NotRequired[Tensor]  # (P,) of the records; 1 where there are none
+    desirable: NotRequired[Tensor]  # (P, 1) bool, of records that have a label
+    mismatched: NotRequired[bool]  # the last completion is another prompt's, and only scored
     ids: list[str]  # P record ids
     completions: int  # N
 
@@ -83,7 +85,7 @@ class Collator:
             completions if shared else [[ids] for siblings in completions for ids in siblings],
             self.renderer.policy.pad_id,
         )
-        return PromptBatch(
+        batch = PromptBatch(
             inputs=_inputs(self.renderer.policy.model, rows, encoded, shared=shared),
             siblings={"branches": rows.branches, "depths": rows.depths} if shared else {},
             predicting=rows.predicting,
@@ -93,6 +95,7 @@ class Collator:
             ids=[record.id for record in records],
             completions=count,
         )
+        return _told(batch, records)
 
     def length(self, record: Record) -> int:
         """Tokens of the prompt, images expanded, and the longest completion."""
@@ -105,6 +108,15 @@ class Collator:
         if self.encodings is not None:
             return self.encodings.rows([(text, record.images) for text, record in zip(texts, records, strict=True)])
         return self.renderer.encode(texts, [load_images(record.images, record.prompt) for record in records])
+
+
+def _told(batch: PromptBatch, records: Sequence[Record]) -> PromptBatch:
+    """`batch` with what only KTO asks for."""
+    if labels := labels_of(records):
+        batch["desirable"] = torch.tensor(labels)[:, None]
+    if isinstance(records[0], Mismatched):
+        batch["mismatched"] = True
+    return batch
 
 
 def _inputs(model: Any, rows: Rows, encoded: Encoded, *, shared: bool) -> dict[str, Any]:
@@ -120,11 +132,13 @@ def _inputs(model: Any, rows: Rows, encoded: Encoded, *, shared: bool) -> dict[s
 def logps(model: Any, batch: PromptBatch, *, surplus_weight: float = 1.0, exact: bool = False) -> Logps:
     """What `model` gives each completion of `batch`; differentiable. Dropout falls on a shared prompt once.
 
-    surplus_weight: of the tokens by which a completion is longer than its shortest sibling, see `length_weights`.
+    surplus_weight: of the tokens by which a completion is longer than its shortest sibling, see `length_weights`;
+    what belongs to another prompt is no sibling.
     exact: also whether greedy decoding would say a completion word for word, if it was led along it.
     """
     mask = batch["mask"].view(len(batch["ids"]), batch["completions"], -1)  # (P, N, K)
-    weights = length_weights(mask, alpha=surplus_weight)
+    own = mask[:, :-1] if batch.get("mismatched") else mask
+    weights = torch.cat([length_weights(own, alpha=surplus_weight), mask[:, own.shape[1] :]], 1)
     scores = _scores(model, batch)
     sums = (_token_logps(scores, batch).view_as(weights) * weights).sum(-1)
     return Logps(sums, mask.sum(-1), _first_choice(scores, batch).view_as(mask).all(-1) if exact else None)

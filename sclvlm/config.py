@@ -70,7 +70,7 @@ class DataSection(Section):
     samples: str | None = None
     """Questions to learn from (samples.jsonl): infer and label read it."""
     pairs: str | None = None
-    """Pairs that are there already, instead of a label section; demonstrations for loss sft."""
+    """Pairs that are there already, instead of a label section; demonstrations for loss sft, labelled ones for kto."""
     held_out: str | None = None
     """Records like those trained on, to measure training on and never to train on; see train.args.eval_strategy."""
     test: str | None = None

@@ -8,9 +8,9 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from sclvlm.errors import ConfigError
-from sclvlm.records import Demonstration, PreferencePair
+from sclvlm.records import Demonstration, PreferencePair, UnpairedCompletion
 
-T = TypeVar("T", bound=PreferencePair | Demonstration)
+T = TypeVar("T", bound=PreferencePair | Demonstration | UnpairedCompletion)
 
 
 class Split(NamedTuple, Generic[T]):
@@ -35,7 +35,7 @@ def hold_out(records: Sequence[T], share: float, *, seed: int) -> Split[T]:
             f"train.held_out_share: all {len(records)} records share pictures or a prompt, so none can be set apart. "
             "Name a file of other records in data.held_out."
         )
-    prompts = [len({_prompt(records[place]) for place in group}) for group in groups]
+    prompts = [len({prompt_key(records[place]) for place in group}) for group in groups]
     left = share * sum(prompts)
     taken: list[int] = []
     for number in random.Random(seed).sample(range(len(groups)), len(groups)):
@@ -71,10 +71,11 @@ def _groups(records: Sequence[T]) -> list[list[int]]:
 
 
 def _keys(record: T) -> Iterator[Hashable]:
-    yield _prompt(record)
+    yield prompt_key(record)
     for image in record.images:
         yield ("image", image)
 
 
-def _prompt(record: T) -> Hashable:
+def prompt_key(record: PreferencePair | Demonstration | UnpairedCompletion) -> Hashable:
+    """What two records have in common when they have one prompt: its messages and its pictures."""
     return json.dumps(record.prompt, sort_keys=True), record.images

@@ -50,6 +50,12 @@ class Mismatched(BaseModel):
 Trainable = PreferencePair | Demonstration | UnpairedCompletion | Mismatched
 
 
+def labels_of(records: Sequence[Trainable]) -> list[bool]:
+    """Whether each of `records` is a desirable completion; empty where they have no label."""
+    own = (record.record if isinstance(record, Mismatched) else record for record in records)
+    return [record.label for record in own if isinstance(record, UnpairedCompletion)]
+
+
 def mismatch(
     records: Sequence[PreferencePair | UnpairedCompletion], *, seed: int, fits: Callable[[Mismatched], bool]
 ) -> list[Mismatched]:

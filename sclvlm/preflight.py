@@ -12,7 +12,8 @@ from sclvlm.config import AskSection, Config, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import READS
 from sclvlm.prompts import load_prompt
-from sclvlm.records import Demonstration, PreferencePair, Sample
+from sclvlm.record_kinds import kind_of
+from sclvlm.records import Demonstration, PreferencePair, Sample, UnpairedCompletion
 from sclvlm.storage import read_records, unique_by
 
 
@@ -102,13 +103,11 @@ def read_samples(path: str) -> Iterator[Sample]:
     return unique_by(read_records(Path(path), Sample), lambda sample: sample.id, Path(path))
 
 
-def _training_records(path: Path) -> Iterator[PreferencePair] | Iterator[Demonstration]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        holds_demonstrations = '"completion"' in file.readline()
-    return read_records(path, Demonstration) if holds_demonstrations else read_records(path, PreferencePair)
+def _training_records(path: Path) -> Iterator[Sample | PreferencePair | Demonstration | UnpairedCompletion]:
+    return read_records(path, kind_of(path))
 
 
-def _check_images(path: Path, records: Iterable[Sample | PreferencePair | Demonstration]) -> None:
+def _check_images(path: Path, records: Iterable[Sample | PreferencePair | Demonstration | UnpairedCompletion]) -> None:
     missing = [(record.id, image) for record in records for image in record.images if not Path(image).is_file()]
     if missing:
         name, image = missing[0]

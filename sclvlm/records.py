@@ -251,6 +251,27 @@ class Demonstration(TrainingRecord):
         return self
 
 
+class UnpairedCompletion(TrainingRecord):
+    """A prompt with one completion and whether it is a desirable one (loss `kto`): TRL's unpaired format."""
+
+    id: str = Field(min_length=1)
+    prompt: list[Message] = Field(min_length=1)
+    completion: list[Message] = Field(min_length=1)
+    label: bool = Field(strict=True)
+    images: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def completions(self) -> tuple[list[Message], ...]:
+        """The one completion."""
+        return (self.completion,)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        _check_images(self.prompt, self.images)
+        return self
+
+
 def text_message(role: str, text: str, *, images: int = 0) -> Message:
     """A message in structured form: `images` placeholders, then the text."""
     return {"role": role, "content": [{"type": "image"}] * images + [{"type": "text", "text": text}]}

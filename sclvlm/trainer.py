@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,44 +10,15 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from transformers import Trainer
 
-from sclvlm.collation import Logps, PromptBatch, cut, logps
+from sclvlm.batching import LengthGroupedSampler
+from sclvlm.collation import Logps, PromptBatch, logps
 from sclvlm.errors import SclvlmError
-from sclvlm.losses import accuracy, rewards
+from sclvlm.losses import accuracy, kl_estimate, rewards
 from sclvlm.models import scoring
 from sclvlm.objective import Objective
 from sclvlm.tally import Tally
 
 OF_TRAINING = ("loss", "train_loss")  # one of them stands in what the Trainer logs of training
-
-
-class LengthGroupedSampler(torch.utils.data.Sampler[int]):
-    """Every index once an epoch, shuffled, so that neighbours have about the same length.
-
-    Shuffled indices are cut into runs of `group` batches; each run is sorted by length and its batches are
-    shuffled again. A batch that is not full comes last: it would shift the borders of all behind it.
-    The order depends on (seed, epoch) alone, so a resumed epoch is the one that was left.
-    """
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int, group: int = 50) -> None:
-        self.lengths, self.batch_size, self.seed, self.group, self.epoch = lengths, batch_size, seed, group, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.lengths), generator=generator).tolist()
-        for run in cut(order, self.group * self.batch_size):
-            batches = list(cut(sorted(run, key=self.lengths.__getitem__), self.batch_size))
-            full = len(run) // self.batch_size
-            for position in torch.randperm(full, generator=generator).tolist():
-                yield from batches[position]
-            for rest in batches[full:]:
-                yield from rest
 
 
 class PreferenceTrainer(Trainer):  # type: ignore[misc]
@@ -56,16 +27,24 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     The loss is the objective's mean over the pairs of a step, however the step is cut into micro-batches. The
     reference's log-probabilities come with a batch, or are those of the same model with its adapters switched off.
     lengths: of the training records' longest rows, in tokens; batches are made of records of about the same length.
+    labels: whether each training record is a desirable completion, where they are told; batches mix both.
     surplus_weight: see `collation.logps`.
     """
 
     loss_is_scaled_for_ga = True
 
     def __init__(
-        self, *args: Any, objective: Objective, lengths: Sequence[int], surplus_weight: float = 1.0, **kwargs: Any
+        self,
+        *args: Any,
+        objective: Objective,
+        lengths: Sequence[int],
+        labels: Sequence[bool] | None = None,
+        surplus_weight: float = 1.0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.objective, self.lengths, self.surplus_weight = objective, lengths, surplus_weight
+        self.labels = labels
         self._tally = Tally()
 
     def compute_loss(
@@ -79,9 +58,13 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         # A second look at all scores, of the chosen side alone, is not worth a training step's time.
         policy = logps(model, inputs, surplus_weight=self.surplus_weight, exact=not self.model.training)
         reference = self._reference(model, inputs) if self.objective.needs_reference else None  # (P, N)
-        losses = self.objective(policy.sums, reference, policy.num_tokens) * inputs.get("weights", 1.0)  # (P,)
+        desirable, mismatched = inputs.get("desirable"), inputs.get("mismatched", False)
+        losses = self.objective(
+            policy.sums, reference, policy.num_tokens, desirable=desirable, mismatched=mismatched
+        )  # (P,)
+        losses = losses * inputs.get("weights", 1.0)
         _check_finite(losses, inputs)
-        self._measure(losses, policy, reference)
+        self._measure(losses, policy, reference, desirable, mismatched)
         loss = losses.sum() / (num_items_in_batch or len(losses))
         return (loss, {"losses": losses}) if return_outputs else loss
 
@@ -122,7 +105,7 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(self.lengths, step, seed=self.args.seed)
+        return LengthGroupedSampler(self.lengths, step, seed=self.args.seed, labels=self.labels)
 
     def _get_num_items_in_batch(self, batch_samples: list[PromptBatch], device: torch.device) -> int:
         return sum(len(batch["ids"]) for batch in batch_samples)
@@ -134,23 +117,39 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         with scoring(unwrapped), unwrapped.disable_adapter():
             return logps(model, batch, surplus_weight=self.surplus_weight).sums
 
-    def _measure(self, losses: Tensor, policy: Logps, reference: Tensor | None) -> None:
-        means = {"loss": losses, "nll": -policy.sums[:, 0] / policy.num_tokens[:, 0]}
-        if policy.exact is not None:
-            means["exact"] = policy.exact[:, 0].float()
-        for place, side in enumerate(("chosen", "rejected")[: policy.sums.shape[1]]):
-            means |= {f"logps/{side}": policy.sums[:, place], f"lengths/{side}": policy.num_tokens[:, place]}
-        if reference is not None:
-            reward = rewards(policy.sums, reference, beta=self.objective.beta)
+    def _measure(
+        self, losses: Tensor, policy: Logps, reference: Tensor | None, desirable: Tensor | None, mismatched: bool
+    ) -> None:
+        means = {"loss": losses}
+        if mismatched and reference is not None:
+            means["kl"] = kl_estimate(policy.sums[:, -1:], reference[:, -1:]).expand(len(losses))
+        own = policy.sums.shape[1] - mismatched
+        reference = None if reference is None else reference[:, :own]
+        for side, place, which in _sides(own, desirable):
+            sums, count = policy.sums[which, place], policy.num_tokens[which, place]
+            means |= {f"logps/{side}": sums, f"lengths/{side}": count}
+            if side == "chosen":
+                means["nll"] = -sums / count
+            if side == "chosen" and policy.exact is not None:
+                means["exact"] = policy.exact[which, place].float()
+            if reference is not None:
+                means[f"rewards/{side}"] = rewards(sums, reference[which, place], beta=self.objective.beta)
+        if reference is not None and own == 2:
+            reward = rewards(policy.sums[:, :own], reference, beta=self.objective.beta)
             means |= {
-                "rewards/chosen": reward[:, 0],
-                "rewards/rejected": reward[:, 1],
                 "rewards/margins": reward[:, 0] - reward[:, 1],
                 "rewards/accuracies": accuracy(reward),
                 "reference/negative_margins": (reference[:, 0] < reference[:, 1]).float(),
             }
         for name, values in means.items():
             self._tally.add(name, values.detach().tolist())
+
+
+def _sides(count: int, desirable: Tensor | None) -> list[tuple[str, int, Any]]:
+    """Name, column and rows of what is chosen, and of what is rejected."""
+    if desirable is None:
+        return [(side, place, slice(None)) for place, side in enumerate(("chosen", "rejected")[:count])]
+    return [("chosen", 0, desirable[:, 0]), ("rejected", 0, ~desirable[:, 0])]
 
 
 def _check_finite(losses: Tensor, batch: PromptBatch) -> None:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
@@ -23,11 +24,13 @@ from sclvlm.config import ModelSection, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import weights_hash
 from sclvlm.held_out import Split, hold_out
-from sclvlm.losses import NEEDS_PAIRS
+from sclvlm.losses import NEEDS_KL, NEEDS_PAIRS
+from sclvlm.mismatches import labels_of, mismatch
 from sclvlm.models import Policy, add_lora, freeze, load_policy
 from sclvlm.objective import Objective
 from sclvlm.progress import Advance, console, progress
-from sclvlm.records import Demonstration, PreferencePair
+from sclvlm.record_kinds import kind_of
+from sclvlm.records import Demonstration, PreferencePair, UnpairedCompletion
 from sclvlm.references import reference_logps
 from sclvlm.rendering import Renderer
 from sclvlm.storage import describe, read_records, remove_folder, write_json
@@ -84,6 +87,9 @@ def train(
     plain = Collator(renderer, encodings=encodings)
     fitting, apart = (_fitting(side, plain, settings.max_length) for side in records)
     _write_counts(folder / "data.json", fitting, apart)
+    if objective.loss in NEEDS_KL:
+        _check_estimate(arguments)
+        fitting, apart = _mismatched([fitting, apart], plain, settings.max_length, seed)
     collator = Collator(renderer, agreed_layout(settings.layout, renderer, fitting.kept, encodings), encodings)
     score = partial(_examples, collator, folder / "reference.jsonl", arguments, model, settings)
     trainer = PreferenceTrainer(
@@ -92,6 +98,7 @@ def train(
         train_dataset=score(fitting),
         eval_dataset=score(apart) if apart.kept else None,
         lengths=fitting.lengths,
+        labels=labels_of(fitting.kept) or None,
         data_collator=partial(_collated, collator),
         objective=objective,
         surplus_weight=settings.surplus_weight,
@@ -125,12 +132,23 @@ def origin(model: ModelSection) -> str:
     return " ".join([described, *(weights_hash(folder) or "" for folder in folders)])
 
 
-def read_training_records(path: Path, loss: str) -> list[PreferencePair] | list[Demonstration]:
-    """The records of `path`: pairs, or for losses that need no rejected side demonstrations.
+def read_training_records(
+    path: Path, loss: str
+) -> list[PreferencePair] | list[Demonstration] | list[UnpairedCompletion]:
+    """The records of `path`: pairs, or for losses that need no rejected side demonstrations, for kto labelled ones.
 
-    Such losses take a pair for a demonstration of its chosen side: the other would be computed for nothing.
+    Such losses take a pair for a demonstration of its chosen side: the other would be computed for nothing. Raises
+    SclvlmError for labelled completions where the loss reads no label.
     """
-    if loss not in NEEDS_PAIRS and _holds_demonstrations(path):
+    kind = kind_of(path)
+    if kind is UnpairedCompletion:
+        if loss not in NEEDS_KL:
+            raise SclvlmError(
+                f"{path}: holds completions with a label, of which train.loss={loss} reads none. Set train.loss to "
+                f"{' or '.join(sorted(NEEDS_KL))}, or name another file."
+            )
+        return list(read_records(path, UnpairedCompletion))
+    if loss not in NEEDS_PAIRS and kind is Demonstration:
         return list(read_records(path, Demonstration))
     pairs = list(read_records(path, PreferencePair))
     return pairs if loss in NEEDS_PAIRS else [_chosen_side(pair) for pair in pairs]
@@ -146,13 +164,6 @@ def _chosen_side(pair: PreferencePair) -> Demonstration:
         weight=pair.weight,
         meta=pair.meta,
     )
-
-
-def _holds_demonstrations(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open(encoding="utf-8") as file:
-        return '"completion"' in file.readline()
 
 
 def _split(pairs: Path, held_out: Path | None, settings: TrainSection, seed: int) -> Split[Any]:
@@ -176,6 +187,23 @@ def _fitting(records: Sequence[Any], collator: Collator, max_length: int) -> Fit
     if records and not pairs:
         raise SclvlmError(f"all {len(records)} records are longer than train.max_length={max_length}. Raise it.")
     return Fitting([record for record, _ in pairs], [length for _, length in pairs], long)
+
+
+def _check_estimate(arguments: TrainingArguments) -> None:
+    if arguments.per_device_train_batch_size == 1:
+        raise ConfigError(
+            "train.args.per_device_train_batch_size: kto estimates the divergence from the reference as a mean over "
+            "the records of a batch, and a batch of one has none to take it over. Set it to 2 or more."
+        )
+
+
+def _mismatched(parts: Sequence[Fitting], collator: Collator, max_length: int, seed: int) -> Iterator[Fitting]:
+    """The same with completions of other prompts, drawn from both parts: they are scored and not learnt."""
+    records = [record for part in parts for record in part.kept]
+    mixed = iter(mismatch(records, seed=seed, fits=lambda each: collator.length(each) <= max_length))
+    for part in parts:
+        kept = list(islice(mixed, len(part.kept)))
+        yield Fitting(kept, [collator.length(record) for record in kept], part.long)
 
 
 def _write_counts(file: Path, training: Fitting, watched: Fitting) -> None:
