@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 
-from sclvlm.collation import cut
+from sclvlm.collation import Size, cut
 
 
 class LengthGroupedSampler(torch.utils.data.Sampler[int]):
@@ -51,6 +52,75 @@ class LengthGroupedSampler(torch.utils.data.Sampler[int]):
                 yield from rest
 
 
+class TokenBudget(NamedTuple):
+    """What a batch may hold. A record that is larger by itself is a batch of its own."""
+
+    tokens: int  # padding included
+    completions: int  # a record
+    shared: bool  # one row a prompt, else one a completion
+    most: int | None = None  # records, whatever their tokens
+
+    def width(self, size: Size) -> int:
+        """Tokens of a row as long as `size` says."""
+        return size.prompt + size.completion * (self.completions if self.shared else 1)
+
+    def padded(self, records: int, size: Size) -> int:
+        """Tokens of a batch of `records` whose longest prompt and longest completion are those of `size`."""
+        return records * (1 if self.shared else self.completions) * self.width(size)
+
+    def holds(self, records: int, size: Size) -> bool:
+        """Whether they fit."""
+        return records == 1 or (self.padded(records, size) <= self.tokens and records <= (self.most or records))
+
+
+class TokenBatchSampler(torch.utils.data.Sampler[list[int]]):
+    """Batches of records of similar length, as many as fit in a budget of tokens; every index once an epoch.
+
+    Records are put in the order of their length, the longest first, and cut where the next one would not fit. So the
+    number of batches is the same in each epoch, as the Trainer's schedule takes it to be: an epoch shuffles the
+    batches, and among them the records of one size. Depends on (seed, epoch) alone, so a resumed epoch is the one
+    that was left. labels: see `interleaved`.
+    """
+
+    def __init__(
+        self, sizes: Sequence[Size], budget: TokenBudget, *, seed: int, labels: Sequence[bool] | None = None
+    ) -> None:
+        self.sizes, self.budget, self.seed, self.labels, self.epoch = sizes, budget, seed, labels, 0
+        self.sampler = self  # where accelerate looks for set_epoch when a resumed epoch is wrapped
+        self._ends = list(self._cut(self._ordered(range(len(sizes)))))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the Trainer before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = epoch_generator(self.seed, self.epoch)
+        order = self._ordered(torch.randperm(len(self.sizes), generator=generator).tolist())
+        batches = [order[start:end] for start, end in zip([0, *self._ends], self._ends, strict=False)]
+        for position in torch.randperm(len(batches), generator=generator).tolist():
+            yield batches[position]
+
+    def _ordered(self, indices: Sequence[int]) -> list[int]:
+        """By size, of one size as they come: at each place the same size, and the same label, in all epochs."""
+        widths = [(-self.budget.width(size), -size.prompt) for size in self.sizes]
+        return interleaved(sorted(indices, key=widths.__getitem__), self.labels)
+
+    def _cut(self, order: Sequence[int]) -> Iterator[int]:
+        """The places behind the last record of each batch."""
+        start, longest = 0, Size(0, 0)
+        for place, index in enumerate(order):
+            size = Size(*map(max, longest, self.sizes[index]))
+            if not self.budget.holds(place - start + 1, size):
+                yield place
+                start, size = place, self.sizes[index]
+            longest = size
+        if order:
+            yield len(order)
+
+
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
     """Random numbers that depend on seed and epoch alone."""
     return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
@@ -68,4 +138,4 @@ def interleaved(order: Sequence[int], labels: Sequence[bool] | None) -> list[int
     for side in (True, False):
         own = [index for index in order if labels[index] is side]
         placed += [((rank + 0.5) / len(own), index) for rank, index in enumerate(own)]
-    return [index for _, index in sorted(placed)]
+    return [index for _, index in sorted(placed, key=lambda each: each[0])]

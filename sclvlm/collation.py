@@ -48,6 +48,13 @@ class PromptBatch(TypedDict):
     completions: int  # N
 
 
+class Size(NamedTuple):
+    """Tokens of a record's prompt, pictures expanded, and of its longest completion."""
+
+    prompt: int
+    completion: int
+
+
 class Logps(NamedTuple):
     """Summed float32 log-probabilities in nats, and how many tokens each sum has. Both (P, N).
 
@@ -99,8 +106,12 @@ class Collator:
 
     def length(self, record: Record) -> int:
         """Tokens of the prompt, images expanded, and the longest completion."""
-        prompt = self._encoded([record]).ids[0]
-        return len(prompt) + max(len(self.renderer.completion(record.prompt, each)) for each in record.completions)
+        return sum(self.size(record))
+
+    def size(self, record: Record) -> Size:
+        """The same apart."""
+        completions = (self.renderer.completion(record.prompt, each) for each in record.completions)
+        return Size(len(self._encoded([record]).ids[0]), max(map(len, completions)))
 
     def _encoded(self, records: Sequence[Record]) -> Encoded:
         """The prompts of `records`, a row each."""

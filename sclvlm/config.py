@@ -195,6 +195,9 @@ class TrainSection(Section):
     """cached scores all pairs once before the first step; live scores them again each step with the adapters off."""
     max_length: int = Field(default=2048, ge=1)
     """Longest row in tokens, images included; longer records are left out and counted."""
+    tokens_per_batch: int | None = Field(default=None, ge=1)
+    """Fill batches up to so many tokens, padding included, with records of similar length, in place of
+    train.args.per_device_train_batch_size records, which is their limit then if it is given."""
     layout: Literal["auto", "plain", "shared"] = "auto"
     """shared computes a prompt once for all its completions, plain once for each; auto is shared where exact."""
     features: Literal["auto", "cached", "live"] = "auto"

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import Trainer
 
-from sclvlm.batching import LengthGroupedSampler
+from sclvlm.batching import LengthGroupedSampler, TokenBatchSampler
 from sclvlm.collation import Logps, PromptBatch, logps
 from sclvlm.errors import SclvlmError
 from sclvlm.losses import accuracy, kl_estimate, rewards
@@ -28,7 +29,7 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     reference's log-probabilities come with a batch, or are those of the same model with its adapters switched off.
     lengths: of the training records' longest rows, in tokens; batches are made of records of about the same length.
     labels: whether each training record is a desirable completion, where they are told; batches mix both.
-    surplus_weight: see `collation.logps`.
+    batches: made beforehand, in place of those of args' size. surplus_weight: see `collation.logps`.
     """
 
     loss_is_scaled_for_ga = True
@@ -39,12 +40,13 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         objective: Objective,
         lengths: Sequence[int],
         labels: Sequence[bool] | None = None,
+        batches: TokenBatchSampler | None = None,
         surplus_weight: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.objective, self.lengths, self.surplus_weight = objective, lengths, surplus_weight
-        self.labels = labels
+        self.labels, self.batches = labels, batches
         self._tally = Tally()
 
     def compute_loss(
@@ -102,6 +104,24 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     def floating_point_ops(self, inputs: PromptBatch) -> int:
         """Not estimated: the parent's rule of thumb is wrong for images and adapters."""
         return 0
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The parent's, but where batches are made beforehand: the parent only makes batches of one size."""
+        if self.batches is None:
+            loader: DataLoader[Any] = super().get_train_dataloader()
+            return loader
+        args = self.args
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=self.batches,
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+            persistent_workers=args.dataloader_persistent_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+        )
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps

@@ -19,7 +19,8 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
-from sclvlm.collation import Collator, PromptBatch, agreed_features, agreed_layout
+from sclvlm.batching import TokenBatchSampler, TokenBudget
+from sclvlm.collation import Collator, PromptBatch, Size, agreed_features, agreed_layout
 from sclvlm.config import ModelSection, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import weights_hash
@@ -54,11 +55,16 @@ OWN_ARGUMENTS = {
 
 
 class Fitting(NamedTuple):
-    """Records that fit, and the length of each one's longest row in tokens, images expanded."""
+    """Records that fit, and how long each one is."""
 
     kept: list[Any]
-    lengths: list[int]
+    sizes: list[Size]
     long: list[str]  # ids of those that don't fit
+
+    @property
+    def lengths(self) -> list[int]:
+        """Of each one's longest row in tokens, images expanded."""
+        return [sum(size) for size in self.sizes]
 
 
 def train(
@@ -99,6 +105,7 @@ def train(
         eval_dataset=score(apart) if apart.kept else None,
         lengths=fitting.lengths,
         labels=labels_of(fitting.kept) or None,
+        batches=_batches(fitting, collator.layout == "shared", settings, seed) if settings.tokens_per_batch else None,
         data_collator=partial(_collated, collator),
         objective=objective,
         surplus_weight=settings.surplus_weight,
@@ -179,14 +186,14 @@ def _split(pairs: Path, held_out: Path | None, settings: TrainSection, seed: int
 
 def _fitting(records: Sequence[Any], collator: Collator, max_length: int) -> Fitting:
     """Records whose longest row fits; the others are dropped whole, since a cut image or answer teaches wrong."""
-    lengths = [collator.length(record) for record in records]
-    pairs = [(record, length) for record, length in zip(records, lengths, strict=True) if length <= max_length]
-    long = [record.id for record, length in zip(records, lengths, strict=True) if length > max_length]
+    sizes = [collator.size(record) for record in records]
+    pairs = [(record, size) for record, size in zip(records, sizes, strict=True) if sum(size) <= max_length]
+    long = [record.id for record, size in zip(records, sizes, strict=True) if sum(size) > max_length]
     if long:
         log.warning("%d of %d records are longer than train.max_length and left out", len(long), len(records))
     if records and not pairs:
         raise SclvlmError(f"all {len(records)} records are longer than train.max_length={max_length}. Raise it.")
-    return Fitting([record for record, _ in pairs], [length for _, length in pairs], long)
+    return Fitting([record for record, _ in pairs], [size for _, size in pairs], long)
 
 
 def _check_estimate(arguments: TrainingArguments) -> None:
@@ -203,7 +210,15 @@ def _mismatched(parts: Sequence[Fitting], collator: Collator, max_length: int, s
     mixed = iter(mismatch(records, seed=seed, fits=lambda each: collator.length(each) <= max_length))
     for part in parts:
         kept = list(islice(mixed, len(part.kept)))
-        yield Fitting(kept, [collator.length(record) for record in kept], part.long)
+        yield Fitting(kept, [collator.size(record) for record in kept], part.long)
+
+
+def _batches(fitting: Fitting, shared: bool, settings: TrainSection, seed: int) -> TokenBatchSampler:
+    assert settings.tokens_per_batch is not None, "asked for"
+    count = len(fitting.kept[0].completions)
+    most = settings.args.get("per_device_train_batch_size")
+    budget = TokenBudget(settings.tokens_per_batch, count, shared and count > 1, most)
+    return TokenBatchSampler(fitting.sizes, budget, seed=seed, labels=labels_of(fitting.kept) or None)
 
 
 def _write_counts(file: Path, training: Fitting, watched: Fitting) -> None:
@@ -317,21 +332,25 @@ def _train_with_progress(trainer: PreferenceTrainer, checkpoint: str | None) -> 
     trainer.remove_callback(ProgressCallback)
     callback = _Progress()
     trainer.add_callback(callback)
-    with callback.line, _memory_told(trainer.args):  # the line is closed also when training fails
+    with callback.line, _memory_told(trainer.args, trainer.batches):  # the line is closed also when training fails
         trainer.train(resume_from_checkpoint=checkpoint)
 
 
 @contextmanager
-def _memory_told(args: TrainingArguments) -> Iterator[None]:
+def _memory_told(args: TrainingArguments, batches: TokenBatchSampler | None) -> Iterator[None]:
     """What to lower when the memory does not suffice."""
     try:
         yield
     except RuntimeError as error:  # the CPU's allocator raises a bare one
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        size, steps = args.per_device_train_batch_size, args.gradient_accumulation_steps
+        size, steps = (
+            f"args.per_device_train_batch_size={args.per_device_train_batch_size}",
+            args.gradient_accumulation_steps,
+        )
+        size = f"tokens_per_batch={batches.budget.tokens}" if batches else size
         raise SclvlmError(
-            f"out of memory in training, with train.args.per_device_train_batch_size={size}. Halve it and set "
+            f"out of memory in training, with train.{size}. Halve it and set "
             f"train.args.gradient_accumulation_steps={2 * steps}, which trains the same; or set "
             "train.args.gradient_checkpointing=true, or lower train.max_length."
         ) from error
