@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
@@ -19,26 +17,30 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
-from sclvlm.batching import TokenBatchSampler, TokenBudget
-from sclvlm.collation import Collator, PromptBatch, Size, agreed_features, agreed_layout
+from sclvlm.batching import TokenBatchSampler
+from sclvlm.collation import Collator, PromptBatch, agreed_features, agreed_layout
 from sclvlm.config import ModelSection, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import weights_hash
-from sclvlm.held_out import Split, hold_out
-from sclvlm.losses import NEEDS_KL, NEEDS_PAIRS
-from sclvlm.mismatches import labels_of, mismatch
+from sclvlm.losses import NEEDS_KL
+from sclvlm.mismatches import labels_of
 from sclvlm.models import Policy, add_lora, freeze, load_policy
 from sclvlm.objective import Objective
 from sclvlm.progress import Advance, console, progress
-from sclvlm.record_kinds import kind_of
-from sclvlm.records import Demonstration, PreferencePair, UnpairedCompletion
 from sclvlm.references import reference_logps
 from sclvlm.rendering import Renderer
-from sclvlm.storage import describe, read_records, remove_folder, write_json
+from sclvlm.storage import describe, remove_folder, write_json
 from sclvlm.trainer import PreferenceTrainer
-from sclvlm.watching import check_best_is_saved, check_watching, watchers, watching_arguments
-
-log = logging.getLogger(__name__)
+from sclvlm.training_records import (
+    Fitting,
+    check_estimate,
+    fitting_records,
+    mismatched,
+    split_records,
+    token_batches,
+    write_counts,
+)
+from sclvlm.watching import check_best_is_saved, watchers, watching_arguments
 
 OWN_ARGUMENTS = {
     "logging_steps": 10,
@@ -52,19 +54,6 @@ OWN_ARGUMENTS = {
     "max_grad_norm": 1.0,
     "report_to": "none",
 }
-
-
-class Fitting(NamedTuple):
-    """Records that fit, and how long each one is."""
-
-    kept: list[Any]
-    sizes: list[Size]
-    long: list[str]  # ids of those that don't fit
-
-    @property
-    def lengths(self) -> list[int]:
-        """Of each one's longest row in tokens, images expanded."""
-        return [sum(size) for size in self.sizes]
 
 
 def train(
@@ -82,7 +71,7 @@ def train(
     """
     torch.manual_seed(seed)  # fresh adapters are random
     objective = objective_of(settings)
-    records = _split(pairs, held_out, settings, seed)
+    records = split_records(pairs, held_out, settings, seed)
     policy = load_policy(**model.model_dump())
     arguments = _arguments(folder / "checkpoints", settings, policy, seed, held_out=bool(records.held_out))
     adapted = _adapt(policy, settings)
@@ -91,11 +80,11 @@ def train(
         settings.features, renderer, [*records.training, *records.held_out], limit_gb=settings.features_gb
     )
     plain = Collator(renderer, encodings=encodings)
-    fitting, apart = (_fitting(side, plain, settings.max_length) for side in records)
-    _write_counts(folder / "data.json", fitting, apart)
+    fitting, apart = (fitting_records(side, plain, settings.max_length) for side in records)
+    write_counts(folder / "data.json", fitting, apart)
     if objective.loss in NEEDS_KL:
-        _check_estimate(arguments)
-        fitting, apart = _mismatched([fitting, apart], plain, settings.max_length, seed)
+        check_estimate(arguments)
+        fitting, apart = mismatched([fitting, apart], plain, settings.max_length, seed)
     collator = Collator(renderer, agreed_layout(settings.layout, renderer, fitting.kept, encodings), encodings)
     score = partial(_examples, collator, folder / "reference.jsonl", arguments, model, settings)
     trainer = PreferenceTrainer(
@@ -105,7 +94,9 @@ def train(
         eval_dataset=score(apart) if apart.kept else None,
         lengths=fitting.lengths,
         labels=labels_of(fitting.kept) or None,
-        batches=_batches(fitting, collator.layout == "shared", settings, seed) if settings.tokens_per_batch else None,
+        batches=token_batches(fitting, collator.layout == "shared", settings, seed)
+        if settings.tokens_per_batch
+        else None,
         data_collator=partial(_collated, collator),
         objective=objective,
         surplus_weight=settings.surplus_weight,
@@ -137,94 +128,6 @@ def origin(model: ModelSection) -> str:
     folders = [Path(path) for path in (model.path, model.adapter) if path]
     described = model.model_dump_json(include={"path", "revision", "adapter", "dtype"})
     return " ".join([described, *(weights_hash(folder) or "" for folder in folders)])
-
-
-def read_training_records(
-    path: Path, loss: str
-) -> list[PreferencePair] | list[Demonstration] | list[UnpairedCompletion]:
-    """The records of `path`: pairs, or for losses that need no rejected side demonstrations, for kto labelled ones.
-
-    Such losses take a pair for a demonstration of its chosen side: the other would be computed for nothing. Raises
-    SclvlmError for labelled completions where the loss reads no label.
-    """
-    kind = kind_of(path)
-    if kind is UnpairedCompletion:
-        if loss not in NEEDS_KL:
-            raise SclvlmError(
-                f"{path}: holds completions with a label, of which train.loss={loss} reads none. Set train.loss to "
-                f"{' or '.join(sorted(NEEDS_KL))}, or name another file."
-            )
-        return list(read_records(path, UnpairedCompletion))
-    if loss not in NEEDS_PAIRS and kind is Demonstration:
-        return list(read_records(path, Demonstration))
-    pairs = list(read_records(path, PreferencePair))
-    return pairs if loss in NEEDS_PAIRS else [_chosen_side(pair) for pair in pairs]
-
-
-def _chosen_side(pair: PreferencePair) -> Demonstration:
-    return Demonstration(
-        id=pair.id,
-        prompt=pair.prompt,
-        completion=pair.chosen,
-        images=pair.images,
-        source=pair.source,
-        weight=pair.weight,
-        meta=pair.meta,
-    )
-
-
-def _split(pairs: Path, held_out: Path | None, settings: TrainSection, seed: int) -> Split[Any]:
-    """The records to train on, and those to measure on."""
-    check_watching(settings, held_out=held_out is not None or settings.held_out_share > 0)
-    records = hold_out(read_training_records(pairs, settings.loss), settings.held_out_share, seed=seed)
-    if held_out is not None:
-        records = Split(records.training, list(read_training_records(held_out, settings.loss)))
-    if records.held_out:
-        log.info("%d records to train on, %d held out", len(records.training), len(records.held_out))
-    return records
-
-
-def _fitting(records: Sequence[Any], collator: Collator, max_length: int) -> Fitting:
-    """Records whose longest row fits; the others are dropped whole, since a cut image or answer teaches wrong."""
-    sizes = [collator.size(record) for record in records]
-    pairs = [(record, size) for record, size in zip(records, sizes, strict=True) if sum(size) <= max_length]
-    long = [record.id for record, size in zip(records, sizes, strict=True) if sum(size) > max_length]
-    if long:
-        log.warning("%d of %d records are longer than train.max_length and left out", len(long), len(records))
-    if records and not pairs:
-        raise SclvlmError(f"all {len(records)} records are longer than train.max_length={max_length}. Raise it.")
-    return Fitting([record for record, _ in pairs], [size for _, size in pairs], long)
-
-
-def _check_estimate(arguments: TrainingArguments) -> None:
-    if arguments.per_device_train_batch_size == 1:
-        raise ConfigError(
-            "train.args.per_device_train_batch_size: kto estimates the divergence from the reference as a mean over "
-            "the records of a batch, and a batch of one has none to take it over. Set it to 2 or more."
-        )
-
-
-def _mismatched(parts: Sequence[Fitting], collator: Collator, max_length: int, seed: int) -> Iterator[Fitting]:
-    """The same with completions of other prompts, drawn from both parts: they are scored and not learnt."""
-    records = [record for part in parts for record in part.kept]
-    mixed = iter(mismatch(records, seed=seed, fits=lambda each: collator.length(each) <= max_length))
-    for part in parts:
-        kept = list(islice(mixed, len(part.kept)))
-        yield Fitting(kept, [collator.size(record) for record in kept], part.long)
-
-
-def _batches(fitting: Fitting, shared: bool, settings: TrainSection, seed: int) -> TokenBatchSampler:
-    assert settings.tokens_per_batch is not None, "asked for"
-    count = len(fitting.kept[0].completions)
-    most = settings.args.get("per_device_train_batch_size")
-    budget = TokenBudget(settings.tokens_per_batch, count, shared and count > 1, most)
-    return TokenBatchSampler(fitting.sizes, budget, seed=seed, labels=labels_of(fitting.kept) or None)
-
-
-def _write_counts(file: Path, training: Fitting, watched: Fitting) -> None:
-    long = [*training.long, *watched.long]
-    counts: dict[str, Any] = {"records": len(training.kept) + len(training.long), "too long": long}
-    write_json(file, counts | ({"held out": [record.id for record in watched.kept]} if watched.kept else {}))
 
 
 def _adapt(policy: Policy, settings: TrainSection) -> Policy:

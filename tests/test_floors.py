@@ -31,7 +31,16 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "mathematics": ("losses", "objective"),
     "models": ("models", "rendering", "layouts", "feature_files", "features"),
     "batches": ("encodings", "collation", "batching", "references", "engines"),
-    "stages": ("self_correction", "trainer", "watching", "training", "evaluation", "preflight", "pipeline"),
+    "stages": (
+        "self_correction",
+        "trainer",
+        "watching",
+        "training_records",
+        "training",
+        "evaluation",
+        "preflight",
+        "pipeline",
+    ),
     "door": ("cli", "__main__"),
 }
 # What a floor may import from outside, beside the standard library and what the floors below may.

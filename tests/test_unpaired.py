@@ -24,7 +24,8 @@ from sclvlm.objective import Objective
 from sclvlm.record_kinds import kind_of
 from sclvlm.records import Demonstration, PreferencePair, UnpairedCompletion, text_message
 from sclvlm.rendering import Renderer
-from sclvlm.training import read_training_records, train
+from sclvlm.training import train
+from sclvlm.training_records import read_training_records
 from tests.test_trainer import adapted, pairs, steps
 from tests.test_trainer import trainer as trainer_of
 from tests.test_training import _Killed, _Killer, losses, section, settings, written

@@ -14,8 +14,10 @@ from transformers.trainer_utils import IntervalStrategy
 
 from sclvlm import training
 from sclvlm.collation import Collator, logps
-from sclvlm.config import TrainSection
+from sclvlm.config import Config, TrainSection
 from sclvlm.errors import ConfigError
+from sclvlm.fingerprints import stage_inputs
+from sclvlm.preflight import check_inputs
 from sclvlm.records import Demonstration, text_message
 from sclvlm.rendering import Renderer
 from sclvlm.storage import write_records
@@ -200,6 +202,37 @@ def test_training_ends_at_its_target(tiny_model: Callable[[str], Path], tmp_path
 def test_measuring_without_held_out_records_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_watching(TrainSection(**changes), held_out=False)
+
+
+def config(folder: Path, model: Path, **sections: Any) -> Config:
+    file = written(folder, pairs(None))
+    sections["data"] = {"pairs": str(file), **sections.get("data", {})}
+    return Config.model_validate({"run": {"dir": str(folder / "run")}, "model": {"path": str(model)}, **sections})
+
+
+def test_a_run_is_refused_before_its_model_is_loaded(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    early = {"early_stopping": 1}
+    with pytest.raises(ConfigError, match=r"train\.early_stopping: measures on held-out records"):
+        check_inputs(config(tmp_path, tiny_model("llama"), train=early), ["train"])
+    held_out = {"held_out": str(apart(tmp_path))}
+    check_inputs(config(tmp_path, tiny_model("llama"), train=early, data=held_out), ["train"])
+    missing = config(tmp_path, tiny_model("llama"), train=early, data={"held_out": "nowhere.jsonl"})
+    with pytest.raises(ConfigError, match=r"data\.held_out: nowhere\.jsonl does not exist"):
+        check_inputs(missing, ["train"])
+
+
+def test_held_out_records_come_from_a_file_or_a_share(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    data = {"held_out": str(apart(tmp_path))}
+    with pytest.raises(ValueError, match=r"data\.held_out names the held-out records"):
+        config(tmp_path, tiny_model("llama"), data=data, train={"held_out_share": 0.1})
+
+
+def test_other_held_out_records_make_another_stage(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    found = []
+    for records in (pairs(None), pairs(None)[:2]):
+        data = {"held_out": str(apart(tmp_path, records))}
+        found.append(stage_inputs(config(tmp_path, tiny_model("llama"), data=data, train={}), "train"))
+    assert found[0]["data.held_out"] != found[1]["data.held_out"]
 
 
 @pytest.mark.parametrize("asked", [{"early_stopping": 1}, {"stop_at": {"eval_loss": 1.0}}])
