@@ -17,7 +17,7 @@ def check_watching(settings: TrainSection, *, held_out: bool) -> None:
     """Raise ConfigError for a setting that measures on held-out records when there are none, or never measures."""
     args = settings.args
     wanting = {
-        "train.args.eval_strategy": args.get("eval_strategy", "no") != "no",
+        "train.args.eval_strategy": args.get("eval_strategy") not in (None, False, "no"),  # YAML reads no as false
         "train.args.load_best_model_at_end": bool(args.get("load_best_model_at_end")),
         "train.args.eval_on_start": bool(args.get("eval_on_start")),
         "train.early_stopping": settings.early_stopping is not None,
