@@ -17,15 +17,15 @@ from sclvlm.feature_files import cache_folder
 from sclvlm.features import FeatureCache, why_not_cached, why_not_exact
 from sclvlm.layouts import Rows, lay_out, positions, shared_pays, sibling_mask, why_not_shared
 from sclvlm.losses import length_weights
+from sclvlm.mismatches import Mismatched, Trainable, labels_of
 from sclvlm.models import UNFIT, rounding, scoring
-from sclvlm.records import Demonstration, PreferencePair
 from sclvlm.rendering import Encoded, Renderer, load_images, pad
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Layout = Literal["plain", "shared"]
-Record = PreferencePair | Demonstration
+Record = Trainable
 SHOWN = 8  # records that tell how long the others are
 
 
@@ -41,15 +41,29 @@ class PromptBatch(TypedDict):
     targets: Tensor  # (P * N, K) ids of the completions, right-padded
     mask: Tensor  # (P * N, K) 1 where a target counts
     ref_logps: NotRequired[Tensor]  # (P, N) of the reference, where they were scored before
+    weights: NotRequired[Tensor]  # (P,) of the records; 1 where there are none
+    desirable: NotRequired[Tensor]  # (P, 1) bool, of records that have a label
+    mismatched: NotRequired[bool]  # the last completion is another prompt's, and only scored
     ids: list[str]  # P record ids
     completions: int  # N
 
 
+class Size(NamedTuple):
+    """Tokens of a record's prompt, pictures expanded, and of its longest completion."""
+
+    prompt: int
+    completion: int
+
+
 class Logps(NamedTuple):
-    """Summed float32 log-probabilities in nats, and how many tokens each sum has. Both (P, N)."""
+    """Summed float32 log-probabilities in nats, and how many tokens each sum has. Both (P, N).
+
+    exact, where asked for: (P, N) bool, whether each token of a completion is the model's first choice.
+    """
 
     sums: Tensor
     num_tokens: Tensor
+    exact: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -78,20 +92,26 @@ class Collator:
             completions if shared else [[ids] for siblings in completions for ids in siblings],
             self.renderer.policy.pad_id,
         )
-        return PromptBatch(
+        batch = PromptBatch(
             inputs=_inputs(self.renderer.policy.model, rows, encoded, shared=shared),
             siblings={"branches": rows.branches, "depths": rows.depths} if shared else {},
             predicting=rows.predicting,
             targets=rows.targets,
             mask=rows.mask,
+            weights=torch.tensor([record.weight for record in records]),
             ids=[record.id for record in records],
             completions=count,
         )
+        return _told(batch, records)
 
     def length(self, record: Record) -> int:
         """Tokens of the prompt, images expanded, and the longest completion."""
-        prompt = self._encoded([record]).ids[0]
-        return len(prompt) + max(len(self.renderer.completion(record.prompt, each)) for each in record.completions)
+        return sum(self.size(record))
+
+    def size(self, record: Record) -> Size:
+        """The same apart."""
+        completions = (self.renderer.completion(record.prompt, each) for each in record.completions)
+        return Size(len(self._encoded([record]).ids[0]), max(map(len, completions)))
 
     def _encoded(self, records: Sequence[Record]) -> Encoded:
         """The prompts of `records`, a row each."""
@@ -99,6 +119,15 @@ class Collator:
         if self.encodings is not None:
             return self.encodings.rows([(text, record.images) for text, record in zip(texts, records, strict=True)])
         return self.renderer.encode(texts, [load_images(record.images, record.prompt) for record in records])
+
+
+def _told(batch: PromptBatch, records: Sequence[Record]) -> PromptBatch:
+    """`batch` with what only KTO asks for."""
+    if labels := labels_of(records):
+        batch["desirable"] = torch.tensor(labels)[:, None]
+    if isinstance(records[0], Mismatched):
+        batch["mismatched"] = True
+    return batch
 
 
 def _inputs(model: Any, rows: Rows, encoded: Encoded, *, shared: bool) -> dict[str, Any]:
@@ -111,25 +140,45 @@ def _inputs(model: Any, rows: Rows, encoded: Encoded, *, shared: bool) -> dict[s
     return inputs if placed is None else {**inputs, "position_ids": placed}
 
 
-def logps(model: Any, batch: PromptBatch, *, surplus_weight: float = 1.0) -> Logps:
+def logps(model: Any, batch: PromptBatch, *, surplus_weight: float = 1.0, exact: bool = False) -> Logps:
     """What `model` gives each completion of `batch`; differentiable. Dropout falls on a shared prompt once.
 
-    surplus_weight: of the tokens by which a completion is longer than its shortest sibling, see `length_weights`.
+    surplus_weight: of the tokens by which a completion is longer than its shortest sibling, see `length_weights`;
+    what belongs to another prompt is no sibling.
+    exact: also whether greedy decoding would say a completion word for word, if it was led along it.
     """
     mask = batch["mask"].view(len(batch["ids"]), batch["completions"], -1)  # (P, N, K)
-    weights = length_weights(mask, alpha=surplus_weight)
-    return Logps((token_logps(model, batch).view_as(weights) * weights).sum(-1), mask.sum(-1))
+    own = mask[:, :-1] if batch.get("mismatched") else mask
+    weights = torch.cat([length_weights(own, alpha=surplus_weight), mask[:, own.shape[1] :]], 1)
+    scores = _scores(model, batch)
+    sums = (_token_logps(scores, batch).view_as(weights) * weights).sum(-1)
+    return Logps(sums, mask.sum(-1), _first_choice(scores, batch).view_as(mask).all(-1) if exact else None)
 
 
 def token_logps(model: Any, batch: PromptBatch) -> Tensor:
     """The float32 log-probability of each target in nats, 0 at padding: (P * N, K)."""
-    inputs, targets = batch["inputs"], batch["targets"]
+    return _token_logps(_scores(model, batch), batch)
+
+
+def _scores(model: Any, batch: PromptBatch) -> Tensor:
+    """Of the whole vocabulary in the place of each target, float32: (P * N * K, vocabulary)."""
+    inputs = batch["inputs"]
     if batch["siblings"]:
         inputs = {**inputs, "attention_mask": sibling_mask(model, **batch["siblings"])}
     # Columns as a tensor: a slice would leave the hidden states strided, for which the CPU copies the whole
     # output embedding once a row.
     output = model(**inputs, use_cache=False, logits_to_keep=batch["predicting"])
-    scores = output.logits.float().flatten(0, 1)  # (P * N * K, vocabulary)
+    scores: Tensor = output.logits.float().flatten(0, 1)
+    return scores
+
+
+def _first_choice(scores: Tensor, batch: PromptBatch) -> Tensor:
+    """Whether nothing scores higher than a target, true at padding: (P * N, K)."""
+    return (scores.argmax(-1) == batch["targets"].flatten()).view_as(batch["mask"]) | (batch["mask"] == 0)
+
+
+def _token_logps(scores: Tensor, batch: PromptBatch) -> Tensor:
+    targets = batch["targets"]
     return -F.cross_entropy(scores, targets.flatten(), reduction="none").view_as(targets) * batch["mask"]
 
 

@@ -70,7 +70,9 @@ class DataSection(Section):
     samples: str | None = None
     """Questions to learn from (samples.jsonl): infer and label read it."""
     pairs: str | None = None
-    """Pairs that are there already, instead of a label section; demonstrations for loss sft."""
+    """Pairs that are there already, instead of a label section; demonstrations for loss sft, labelled ones for kto."""
+    held_out: str | None = None
+    """Records like those trained on, to measure training on and never to train on; see train.args.eval_strategy."""
     test: str | None = None
     """Questions to measure on (samples.jsonl): evaluate reads it."""
 
@@ -193,6 +195,9 @@ class TrainSection(Section):
     """cached scores all pairs once before the first step; live scores them again each step with the adapters off."""
     max_length: int = Field(default=2048, ge=1)
     """Longest row in tokens, images included; longer records are left out and counted."""
+    tokens_per_batch: int | None = Field(default=None, ge=1)
+    """Fill batches up to so many tokens, padding included, with records of similar length, in place of
+    train.args.per_device_train_batch_size records, which is their limit then if it is given."""
     layout: Literal["auto", "plain", "shared"] = "auto"
     """shared computes a prompt once for all its completions, plain once for each; auto is shared where exact."""
     features: Literal["auto", "cached", "live"] = "auto"
@@ -204,6 +209,14 @@ class TrainSection(Section):
     """The adapters."""
     projector: Literal["frozen", "full"] = "frozen"
     """Train the projector between image encoder and language model: not at all, or in full."""
+    held_out_share: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the prompts to set apart from the training file and measure on, with all that shares a picture."""
+    early_stopping: int | None = Field(default=None, ge=1)
+    """End after so many evaluations without a better train.args.metric_for_best_model, the held-out loss by default."""
+    early_stopping_threshold: float = Field(default=0.0, ge=0.0)
+    """What a figure must improve by to count as better for early_stopping."""
+    stop_at: dict[str, float] = Field(default_factory=dict)
+    """End once held-out figures have reached these values, all of them; losses from above. Say eval_exact: 0.65."""
     merge: bool = False
     """Also write an ordinary model directory with the adapter folded in."""
     args: dict[str, Any] = Field(default_factory=dict)
@@ -257,6 +270,8 @@ class Config(Section):
             raise ValueError("label reads what infer wrote: add an infer section")
         if self.train and not (self.label or self.data.pairs):
             raise ValueError("train needs pairs: add a label section, or name a file in data.pairs")
+        if self.train and self.train.held_out_share and self.data.held_out:
+            raise ValueError("data.held_out names the held-out records, so train.held_out_share must be 0")
         if self.train and self.label and self.data.pairs:
             raise ValueError("train takes its pairs from label or from data.pairs: remove one of the two")
         if self.evaluate and not self.data.test:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from sclvlm.feature_files import FeatureFiles
 from sclvlm.features import FeatureCache
+from sclvlm.mismatches import Trainable
 from sclvlm.progress import progress
-from sclvlm.records import Demonstration, PreferencePair
 from sclvlm.rendering import Encoded, Renderer, load_images
 
 Place = tuple[str, tuple[str, ...]]
@@ -53,9 +53,7 @@ def _types(prompt: Prompt, name: str) -> list[int]:
     return prompt.types[name].tolist() if name in prompt.types else [0] * len(prompt.ids)  # a prompt of words alone
 
 
-def encode_once(
-    renderer: Renderer, records: Sequence[PreferencePair | Demonstration], cache: FeatureCache
-) -> Encodings:
+def encode_once(renderer: Renderer, records: Sequence[Trainable], cache: FeatureCache) -> Encodings:
     """The prompts of `records` encoded, and the features of their pictures in `cache`, computed where missing.
 
     Raises SclvlmError for a picture that can't be read, and for features that can't be kept.

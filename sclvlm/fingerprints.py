@@ -18,7 +18,7 @@ DESCRIPTIONS = ("*.json", "*.jinja", "*.txt", "*.model")  # configs, tokenizer, 
 READS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # files of the data section, stages before
     "infer": (("samples",), ()),
     "label": (("samples",), ("infer",)),
-    "train": (("pairs",), ("label",)),
+    "train": (("pairs", "held_out"), ("label",)),
     "evaluate": (("test",), ("train",)),
     "report": (("test",), ("label", "train", "evaluate")),
 }

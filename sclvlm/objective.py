@@ -8,13 +8,13 @@ from difflib import get_close_matches
 
 from torch import Tensor
 
-from sclvlm.errors import ConfigError
+from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.losses import LOSSES, NEEDS_KL, NEEDS_REFERENCE, hyperparameters, kl_estimate, sft, wpo_weights
 
 
 @dataclass(frozen=True)
 class Objective:
-    """weight of the pair * (loss_weight * loss + nll_weight * NLL(chosen)).
+    """wpo's weight of the pair * (loss_weight * loss + nll_weight * NLL(chosen)).
 
     loss: a name in LOSSES; options: its own hyperparameters, the others keep their defaults. SCL's DPO with an
     anchor (arXiv 2410.04055) and RPO (arXiv 2404.19733) are `dpo` with an nll_weight. wpo: weigh pairs by how
@@ -43,11 +43,43 @@ class Objective:
         """Whether the reference's log-probabilities are read."""
         return self.loss in NEEDS_REFERENCE
 
-    def __call__(self, logps: Tensor, ref_logps: Tensor | None, num_tokens: Tensor) -> Tensor:
-        """The objective of each prompt; log-probabilities and token counts (P, N), result (P,)."""
-        measured = {"kl": kl_estimate(logps, ref_logps)} if self.loss in NEEDS_KL and ref_logps is not None else {}
+    def __call__(
+        self,
+        logps: Tensor,
+        ref_logps: Tensor | None,
+        num_tokens: Tensor,
+        *,
+        desirable: Tensor | None = None,
+        mismatched: bool = False,
+    ) -> Tensor:
+        """The objective of each prompt; log-probabilities and token counts (P, N), result (P,).
+
+        desirable: bool (P, N) for kto, by default the first completion alone; what is undesirable has no anchor.
+        mismatched: the last completion is another prompt's. It is what kto estimates its divergence from, and no more.
+        Raises SclvlmError when one completion is all there is to estimate it from.
+        """
+        measured = {}
+        if self.loss in NEEDS_KL and ref_logps is not None:
+            measured["kl"] = _estimated(logps, ref_logps, mismatched=mismatched)
+            if desirable is not None:
+                measured["desirable"] = desirable
+        if mismatched:
+            logps, num_tokens = logps[:, :-1], num_tokens[:, :-1]
+            ref_logps = None if ref_logps is None else ref_logps[:, :-1]
         loss = LOSSES[self.loss](logps, ref_logps, num_tokens, beta=self.beta, **self.options, **measured)
         total = self.loss_weight * loss
         if self.nll_weight:
-            total = total + self.nll_weight * sft(logps, ref_logps, num_tokens, beta=self.beta)
+            anchor = sft(logps, ref_logps, num_tokens, beta=self.beta)
+            total = total + self.nll_weight * (anchor if desirable is None else anchor * desirable[:, 0])
         return total * wpo_weights(logps, num_tokens) if self.wpo else total
+
+
+def _estimated(logps: Tensor, ref_logps: Tensor, *, mismatched: bool) -> Tensor:
+    if mismatched:
+        return kl_estimate(logps[:, -1:], ref_logps[:, -1:])
+    if logps.numel() == 1:
+        raise SclvlmError(
+            "kto: a batch of one completion can't tell the divergence from the reference, since the completion's own "
+            "reward would be taken for it. Give it larger batches, or completions of other prompts."
+        )
+    return kl_estimate(logps, ref_logps)

@@ -149,7 +149,10 @@ def train(job: Job) -> Facts:
 
     config, folder = job.config, job.stage.folder
     settings = _section(config.train)
-    fine_tune(pairs_file(config), folder, model=config.model, settings=settings, seed=config.run.seed)
+    held_out = Path(config.data.held_out) if config.data.held_out else None
+    fine_tune(
+        pairs_file(config), folder, model=config.model, settings=settings, seed=config.run.seed, held_out=held_out
+    )
     return {"adapter": str(folder / "adapter")} | ({"model": str(folder / "model")} if settings.merge else {})
 
 

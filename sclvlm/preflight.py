@@ -12,7 +12,8 @@ from sclvlm.config import AskSection, Config, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import READS
 from sclvlm.prompts import load_prompt
-from sclvlm.records import Demonstration, PreferencePair, Sample
+from sclvlm.record_kinds import kind_of
+from sclvlm.records import Demonstration, PreferencePair, Sample, UnpairedCompletion
 from sclvlm.storage import read_records, unique_by
 
 
@@ -32,6 +33,7 @@ def check_inputs(config: Config, names: Iterable[str]) -> None:
     if config.train is not None and "train" in stages:
         _check_arguments(config.train.args)
         _check_objective(config.train)
+        _check_watching(config)
     _check_records(config, stages)
 
 
@@ -60,6 +62,14 @@ def _check_objective(settings: TrainSection) -> None:
     objective_of(settings)
 
 
+def _check_watching(config: Config) -> None:
+    from sclvlm.watching import check_watching
+
+    assert config.train is not None, "checked for a config that trains"
+    held_out = config.data.held_out is not None or config.train.held_out_share > 0
+    check_watching(config.train, held_out=held_out)
+
+
 def _check_arguments(args: dict[str, Any]) -> None:
     from transformers import TrainingArguments
 
@@ -83,8 +93,9 @@ def _check_records(config: Config, stages: set[str]) -> None:
             pass
         if ask and name in stages and ask.max_failed_share == 0:
             _check_images(Path(path), first)
-    if "train" in stages and config.data.pairs is not None:
-        _check_images(Path(config.data.pairs), _training_records(Path(config.data.pairs)))
+    for file in (config.data.pairs, config.data.held_out) if "train" in stages else ():
+        if file is not None:
+            _check_images(Path(file), _training_records(Path(file)))
 
 
 def read_samples(path: str) -> Iterator[Sample]:
@@ -92,13 +103,11 @@ def read_samples(path: str) -> Iterator[Sample]:
     return unique_by(read_records(Path(path), Sample), lambda sample: sample.id, Path(path))
 
 
-def _training_records(path: Path) -> Iterator[PreferencePair] | Iterator[Demonstration]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        holds_demonstrations = '"completion"' in file.readline()
-    return read_records(path, Demonstration) if holds_demonstrations else read_records(path, PreferencePair)
+def _training_records(path: Path) -> Iterator[Sample | PreferencePair | Demonstration | UnpairedCompletion]:
+    return read_records(path, kind_of(path))
 
 
-def _check_images(path: Path, records: Iterable[Sample | PreferencePair | Demonstration]) -> None:
+def _check_images(path: Path, records: Iterable[Sample | PreferencePair | Demonstration | UnpairedCompletion]) -> None:
     missing = [(record.id, image) for record in records for image in record.images if not Path(image).is_file()]
     if missing:
         name, image = missing[0]

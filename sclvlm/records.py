@@ -10,7 +10,14 @@ import string
 from enum import StrEnum
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Message = dict[str, Any]
 """{"role": "user|assistant|system", "content": [{"type": "image"}, {"type": "text", "text": ...}]}."""
@@ -183,7 +190,22 @@ class GradedTrace(Trace):
         return self
 
 
-class PreferencePair(Record):
+class TrainingRecord(Record):
+    """What is trained on. `weight` multiplies the record's loss before the mean over the records of a step.
+
+    That mean divides by the number of records, not by the sum of their weights: weight 2 counts as two copies in one
+    step of the same size would, weight 0 not at all, whatever the others weigh. It is written where it is not 1.
+    """
+
+    weight: float = Field(default=1.0, ge=0.0, allow_inf_nan=False)
+
+    @model_serializer(mode="wrap")
+    def _without_plain_weight(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return {key: value for key, value in data.items() if key != "weight" or value != 1.0}
+
+
+class PreferencePair(TrainingRecord):
     """Two completions of one prompt, `chosen` preferred to `rejected`: TRL's conversational format.
 
     The number of {"type": "image"} placeholders in `prompt` equals the number of `images`.
@@ -209,12 +231,33 @@ class PreferencePair(Record):
         return self
 
 
-class Demonstration(Record):
+class Demonstration(TrainingRecord):
     """A prompt with the one completion to imitate (loss `sft`): TRL's prompt-completion format."""
 
     id: str = Field(min_length=1)
     prompt: list[Message] = Field(min_length=1)
     completion: list[Message] = Field(min_length=1)
+    images: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def completions(self) -> tuple[list[Message], ...]:
+        """The one completion."""
+        return (self.completion,)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        _check_images(self.prompt, self.images)
+        return self
+
+
+class UnpairedCompletion(TrainingRecord):
+    """A prompt with one completion and whether it is a desirable one (loss `kto`): TRL's unpaired format."""
+
+    id: str = Field(min_length=1)
+    prompt: list[Message] = Field(min_length=1)
+    completion: list[Message] = Field(min_length=1)
+    label: bool = Field(strict=True)
     images: tuple[str, ...] = ()
     source: str = ""
 

@@ -31,7 +31,8 @@ class Reference(Record):
 def record_key(record: TrainingRecord, origin: str) -> str:
     """A hash of what decides the reference's log-probabilities of `record`: words, images' bytes, and `origin`."""
     digest = hashlib.sha256(origin.encode())
-    digest.update(record.model_dump_json(include={"prompt", "chosen", "rejected", "completion"}).encode())
+    words = {"prompt": True, "chosen": True, "rejected": True, "completion": True}
+    digest.update(record.model_dump_json(include={**words, "record": words, "mate": True}).encode())
     for image in record.images:
         digest.update(file_hash(Path(image)).encode())
     return digest.hexdigest()[:24]

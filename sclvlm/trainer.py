@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import Trainer
 
-from sclvlm.collation import Logps, PromptBatch, cut, logps
+from sclvlm.batching import LengthGroupedSampler, TokenBatchSampler
+from sclvlm.collation import Logps, PromptBatch, logps
 from sclvlm.errors import SclvlmError
-from sclvlm.losses import accuracy, rewards
+from sclvlm.losses import accuracy, kl_estimate, rewards
 from sclvlm.models import scoring
 from sclvlm.objective import Objective
+from sclvlm.tally import Tally
 
-
-class LengthGroupedSampler(torch.utils.data.Sampler[int]):
-    """Every index once an epoch, shuffled, so that neighbours have about the same length.
-
-    Shuffled indices are cut into runs of `group` batches; each run is sorted by length and its batches are
-    shuffled again. A batch that is not full comes last: it would shift the borders of all behind it.
-    The order depends on (seed, epoch) alone, so a resumed epoch is the one that was left.
-    """
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int, group: int = 50) -> None:
-        self.lengths, self.batch_size, self.seed, self.group, self.epoch = lengths, batch_size, seed, group, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.lengths), generator=generator).tolist()
-        for run in cut(order, self.group * self.batch_size):
-            batches = list(cut(sorted(run, key=self.lengths.__getitem__), self.batch_size))
-            full = len(run) // self.batch_size
-            for position in torch.randperm(full, generator=generator).tolist():
-                yield from batches[position]
-            for rest in batches[full:]:
-                yield from rest
+OF_TRAINING = ("loss", "train_loss")  # one of them stands in what the Trainer logs of training
 
 
 class PreferenceTrainer(Trainer):  # type: ignore[misc]
@@ -53,17 +28,26 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     The loss is the objective's mean over the pairs of a step, however the step is cut into micro-batches. The
     reference's log-probabilities come with a batch, or are those of the same model with its adapters switched off.
     lengths: of the training records' longest rows, in tokens; batches are made of records of about the same length.
-    surplus_weight: see `collation.logps`.
+    labels: whether each training record is a desirable completion, where they are told; batches mix both.
+    batches: made beforehand, in place of those of args' size. surplus_weight: see `collation.logps`.
     """
 
     loss_is_scaled_for_ga = True
 
     def __init__(
-        self, *args: Any, objective: Objective, lengths: Sequence[int], surplus_weight: float = 1.0, **kwargs: Any
+        self,
+        *args: Any,
+        objective: Objective,
+        lengths: Sequence[int],
+        labels: Sequence[bool] | None = None,
+        batches: TokenBatchSampler | None = None,
+        surplus_weight: float = 1.0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.objective, self.lengths, self.surplus_weight = objective, lengths, surplus_weight
-        self._metrics: dict[str, list[float]] = defaultdict(list)
+        self.labels, self.batches = labels, batches
+        self._tally = Tally()
 
     def compute_loss(
         self,
@@ -72,12 +56,17 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The objective of one micro-batch: the sum over its pairs divided by the pairs of the whole step."""
-        policy = logps(model, inputs, surplus_weight=self.surplus_weight)
+        """The objective of one micro-batch: the weighted sum over its pairs, by the number of pairs of the step."""
+        # A second look at all scores, of the chosen side alone, is not worth a training step's time.
+        policy = logps(model, inputs, surplus_weight=self.surplus_weight, exact=not self.model.training)
         reference = self._reference(model, inputs) if self.objective.needs_reference else None  # (P, N)
-        losses = self.objective(policy.sums, reference, policy.num_tokens)  # (P,)
+        desirable, mismatched = inputs.get("desirable"), inputs.get("mismatched", False)
+        losses = self.objective(
+            policy.sums, reference, policy.num_tokens, desirable=desirable, mismatched=mismatched
+        )  # (P,)
+        losses = losses * inputs.get("weights", 1.0)
         _check_finite(losses, inputs)
-        self._measure(losses, policy, reference)
+        self._measure(losses, policy, reference, desirable, mismatched)
         loss = losses.sum() / (num_items_in_batch or len(losses))
         return (loss, {"losses": losses}) if return_outputs else loss
 
@@ -88,20 +77,55 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         with torch.no_grad(), self.compute_loss_context_manager():
             return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
 
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
+        """The means over all held-out records, of the loss too, wherever batches are cut and processes share them.
+
+        What was measured in training since its last log stays apart, and training draws the random numbers that it
+        would draw without an evaluation.
+        """
+        training, self._tally = self._tally, Tally()
+        try:
+            with torch.random.fork_rng(devices=[]):  # a loader draws one each time it is gone through
+                output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+            found = Tally.together(gather_object([self._tally])).means()
+        finally:
+            self._tally = training
+        output.metrics.update({f"{metric_key_prefix}_{name}": mean for name, mean in found.items()})
+        return output
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the means of what was measured since the last log."""
-        prefix = "eval_" if any(key.startswith("eval_") for key in logs) else ""
-        means = {f"{prefix}{name}": sum(values) / len(values) for name, values in self._metrics.items()}
-        self._metrics.clear()
+        """Adds the means of what training measured since its last log."""
+        means = {}
+        if not logs.keys().isdisjoint(OF_TRAINING):
+            means = {name: mean for name, mean in self._tally.means().items() if name != "loss"}
+            self._tally.clear()
         super().log({**logs, **means}, start_time)
 
     def floating_point_ops(self, inputs: PromptBatch) -> int:
         """Not estimated: the parent's rule of thumb is wrong for images and adapters."""
         return 0
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The parent's, but where batches are made beforehand: the parent only makes batches of one size."""
+        if self.batches is None:
+            loader: DataLoader[Any] = super().get_train_dataloader()
+            return loader
+        args = self.args
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=self.batches,
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+            persistent_workers=args.dataloader_persistent_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+        )
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
+
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(self.lengths, step, seed=self.args.seed)
+        return LengthGroupedSampler(self.lengths, step, seed=self.args.seed, labels=self.labels)
 
     def _get_num_items_in_batch(self, batch_samples: list[PromptBatch], device: torch.device) -> int:
         return sum(len(batch["ids"]) for batch in batch_samples)
@@ -113,21 +137,39 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         with scoring(unwrapped), unwrapped.disable_adapter():
             return logps(model, batch, surplus_weight=self.surplus_weight).sums
 
-    def _measure(self, losses: Tensor, policy: Logps, reference: Tensor | None) -> None:
-        means = {"nll": -policy.sums[:, 0] / policy.num_tokens[:, 0]}
-        for place, side in enumerate(("chosen", "rejected")[: policy.sums.shape[1]]):
-            means |= {f"logps/{side}": policy.sums[:, place], f"lengths/{side}": policy.num_tokens[:, place]}
-        if reference is not None:
-            reward = rewards(policy.sums, reference, beta=self.objective.beta)
+    def _measure(
+        self, losses: Tensor, policy: Logps, reference: Tensor | None, desirable: Tensor | None, mismatched: bool
+    ) -> None:
+        means = {"loss": losses}
+        if mismatched and reference is not None:
+            means["kl"] = kl_estimate(policy.sums[:, -1:], reference[:, -1:]).expand(len(losses))
+        own = policy.sums.shape[1] - mismatched
+        reference = None if reference is None else reference[:, :own]
+        for side, place, which in _sides(own, desirable):
+            sums, count = policy.sums[which, place], policy.num_tokens[which, place]
+            means |= {f"logps/{side}": sums, f"lengths/{side}": count}
+            if side == "chosen":
+                means["nll"] = -sums / count
+            if side == "chosen" and policy.exact is not None:
+                means["exact"] = policy.exact[which, place].float()
+            if reference is not None:
+                means[f"rewards/{side}"] = rewards(sums, reference[which, place], beta=self.objective.beta)
+        if reference is not None and own == 2:
+            reward = rewards(policy.sums[:, :own], reference, beta=self.objective.beta)
             means |= {
-                "rewards/chosen": reward[:, 0],
-                "rewards/rejected": reward[:, 1],
                 "rewards/margins": reward[:, 0] - reward[:, 1],
                 "rewards/accuracies": accuracy(reward),
                 "reference/negative_margins": (reference[:, 0] < reference[:, 1]).float(),
             }
         for name, values in means.items():
-            self._metrics[name].extend(values.detach().tolist())
+            self._tally.add(name, values.detach().tolist())
+
+
+def _sides(count: int, desirable: Tensor | None) -> list[tuple[str, int, Any]]:
+    """Name, column and rows of what is chosen, and of what is rejected."""
+    if desirable is None:
+        return [(side, place, slice(None)) for place, side in enumerate(("chosen", "rejected")[:count])]
+    return [("chosen", 0, desirable[:, 0]), ("rejected", 0, ~desirable[:, 0])]
 
 
 def _check_finite(losses: Tensor, batch: PromptBatch) -> None:

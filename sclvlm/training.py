@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -18,21 +17,30 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
+from sclvlm.batching import TokenBatchSampler
 from sclvlm.collation import Collator, PromptBatch, agreed_features, agreed_layout
 from sclvlm.config import ModelSection, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import weights_hash
-from sclvlm.losses import NEEDS_PAIRS
+from sclvlm.losses import NEEDS_KL
+from sclvlm.mismatches import labels_of
 from sclvlm.models import Policy, add_lora, freeze, load_policy
 from sclvlm.objective import Objective
 from sclvlm.progress import Advance, console, progress
-from sclvlm.records import Demonstration, PreferencePair
 from sclvlm.references import reference_logps
 from sclvlm.rendering import Renderer
-from sclvlm.storage import describe, read_records, remove_folder, write_json
+from sclvlm.storage import describe, remove_folder, write_json
 from sclvlm.trainer import PreferenceTrainer
-
-log = logging.getLogger(__name__)
+from sclvlm.training_records import (
+    Fitting,
+    check_estimate,
+    fitting_records,
+    mismatched,
+    split_records,
+    token_batches,
+    write_counts,
+)
+from sclvlm.watching import check_best_is_saved, watchers, watching_arguments
 
 OWN_ARGUMENTS = {
     "logging_steps": 10,
@@ -48,47 +56,53 @@ OWN_ARGUMENTS = {
 }
 
 
-class Fitting(NamedTuple):
-    """Records that fit, and the length of each one's longest row in tokens, images expanded."""
-
-    kept: list[Any]
-    lengths: list[int]
-
-
-def train(pairs: Path, folder: Path, *, model: ModelSection, settings: TrainSection, seed: int) -> None:
+def train(
+    pairs: Path,
+    folder: Path,
+    *,
+    model: ModelSection,
+    settings: TrainSection,
+    seed: int,
+    held_out: Path | None = None,
+) -> None:
     """Fine-tune `model` on `pairs`; write `folder`/adapter, /history.json and, with train.merge, /model.
 
-    A run that was killed goes on from its last whole checkpoint.
+    held_out: records to measure on. A run that was killed goes on from its last whole checkpoint.
     """
     torch.manual_seed(seed)  # fresh adapters are random
     objective = objective_of(settings)
-    records = read_training_records(pairs, settings.loss)
+    records = split_records(pairs, held_out, settings, seed)
     policy = load_policy(**model.model_dump())
-    arguments = _arguments(folder / "checkpoints", settings, policy, seed)
+    arguments = _arguments(folder / "checkpoints", settings, policy, seed, held_out=bool(records.held_out))
     adapted = _adapt(policy, settings)
     renderer = Renderer(adapted)
-    encodings = agreed_features(settings.features, renderer, records, limit_gb=settings.features_gb)
-    fitting = _fitting(records, Collator(renderer, encodings=encodings), settings.max_length, folder)
+    encodings = agreed_features(
+        settings.features, renderer, [*records.training, *records.held_out], limit_gb=settings.features_gb
+    )
+    plain = Collator(renderer, encodings=encodings)
+    fitting, apart = (fitting_records(side, plain, settings.max_length) for side in records)
+    write_counts(folder / "data.json", fitting, apart)
+    if objective.loss in NEEDS_KL:
+        check_estimate(arguments)
+        fitting, apart = mismatched([fitting, apart], plain, settings.max_length, seed)
     collator = Collator(renderer, agreed_layout(settings.layout, renderer, fitting.kept, encodings), encodings)
-    references: Sequence[tuple[float, ...] | None] = [None] * len(fitting.kept)
-    if objective.needs_reference and settings.reference == "cached":
-        references = reference_logps(
-            folder / "reference.jsonl",
-            *fitting,
-            collator,
-            origin=origin(model),
-            batch_size=arguments.per_device_train_batch_size,
-            surplus_weight=settings.surplus_weight,
-        )
+    score = partial(_examples, collator, folder / "reference.jsonl", arguments, model, settings)
     trainer = PreferenceTrainer(
         model=adapted.model,
         args=arguments,
-        train_dataset=_Examples(fitting.kept, references),
+        train_dataset=score(fitting),
+        eval_dataset=score(apart) if apart.kept else None,
         lengths=fitting.lengths,
+        labels=labels_of(fitting.kept) or None,
+        batches=token_batches(fitting, collator.layout == "shared", settings, seed)
+        if settings.tokens_per_batch
+        else None,
         data_collator=partial(_collated, collator),
         objective=objective,
         surplus_weight=settings.surplus_weight,
     )
+    for watcher in watchers(settings) if apart.kept else []:
+        trainer.add_callback(watcher)
     _train_with_progress(trainer, last_checkpoint(folder / "checkpoints"))
     adapted.model.save_pretrained(folder / "adapter")
     write_json(folder / "history.json", trainer.state.log_history)
@@ -116,43 +130,6 @@ def origin(model: ModelSection) -> str:
     return " ".join([described, *(weights_hash(folder) or "" for folder in folders)])
 
 
-def read_training_records(path: Path, loss: str) -> list[PreferencePair] | list[Demonstration]:
-    """The records of `path`: pairs, or for losses that need no rejected side demonstrations.
-
-    Such losses take a pair for a demonstration of its chosen side: the other would be computed for nothing.
-    """
-    if loss not in NEEDS_PAIRS and _holds_demonstrations(path):
-        return list(read_records(path, Demonstration))
-    pairs = list(read_records(path, PreferencePair))
-    return pairs if loss in NEEDS_PAIRS else [_chosen_side(pair) for pair in pairs]
-
-
-def _chosen_side(pair: PreferencePair) -> Demonstration:
-    return Demonstration(
-        id=pair.id, prompt=pair.prompt, completion=pair.chosen, images=pair.images, source=pair.source, meta=pair.meta
-    )
-
-
-def _holds_demonstrations(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open(encoding="utf-8") as file:
-        return '"completion"' in file.readline()
-
-
-def _fitting(records: Sequence[Any], collator: Collator, max_length: int, folder: Path) -> Fitting:
-    """Records whose longest row fits; the others are dropped whole, since a cut image or answer teaches wrong."""
-    lengths = [collator.length(record) for record in records]
-    pairs = [(record, length) for record, length in zip(records, lengths, strict=True) if length <= max_length]
-    long = [record.id for record, length in zip(records, lengths, strict=True) if length > max_length]
-    write_json(folder / "data.json", {"records": len(records), "too long": long})
-    if long:
-        log.warning("%d of %d records are longer than train.max_length and left out", len(long), len(records))
-    if not pairs:
-        raise SclvlmError(f"all {len(records)} records are longer than train.max_length={max_length}. Raise it.")
-    return Fitting([record for record, _ in pairs], [length for _, length in pairs])
-
-
 def _adapt(policy: Policy, settings: TrainSection) -> Policy:
     freeze(policy.model)
     lora = settings.lora
@@ -167,7 +144,7 @@ def _adapt(policy: Policy, settings: TrainSection) -> Policy:
     return Policy(adapted, policy.processor, policy.ref)
 
 
-def _arguments(folder: Path, settings: TrainSection, policy: Policy, seed: int) -> TrainingArguments:
+def _arguments(folder: Path, settings: TrainSection, policy: Policy, seed: int, *, held_out: bool) -> TrainingArguments:
     """train.args over our defaults; what the stage itself decides can't be set there."""
     decided = {
         "output_dir": str(folder),
@@ -182,10 +159,13 @@ def _arguments(folder: Path, settings: TrainSection, policy: Policy, seed: int) 
     if taken := sorted(decided.keys() & settings.args.keys()):
         raise ConfigError(f"train.args.{taken[0]}: set by the training stage itself. Remove it.")
     given = {key: _checked(key, value) for key, value in settings.args.items()}
+    watched = watching_arguments(settings, OWN_ARGUMENTS, held_out=held_out)
     try:
-        return TrainingArguments(**{**OWN_ARGUMENTS, **given, **decided})
+        arguments = TrainingArguments(**{**OWN_ARGUMENTS, **watched, **given, **decided})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"train.args: {error}") from None
+    check_best_is_saved(arguments)
+    return arguments
 
 
 def _checked(key: str, value: Any) -> Any:
@@ -221,6 +201,29 @@ class _Examples(torch.utils.data.Dataset[_Example]):
         return _Example(self.records[index], self.references[index])
 
 
+def _examples(
+    collator: Collator,
+    file: Path,
+    arguments: TrainingArguments,
+    model: ModelSection,
+    settings: TrainSection,
+    part: Fitting,
+) -> _Examples:
+    """The records of `part`, with what the reference gives them where that is read, and scored before."""
+    if not (objective_of(settings).needs_reference and settings.reference == "cached"):
+        return _Examples(part.kept, [None] * len(part.kept))
+    references = reference_logps(
+        file,
+        part.kept,
+        part.lengths,
+        collator,
+        origin=origin(model),
+        batch_size=arguments.per_device_train_batch_size,
+        surplus_weight=settings.surplus_weight,
+    )
+    return _Examples(part.kept, references)
+
+
 def _collated(collator: Collator, examples: Sequence[_Example]) -> PromptBatch:
     batch = collator([example.record for example in examples])
     scored = [example.ref_logps for example in examples if example.ref_logps is not None]
@@ -232,21 +235,25 @@ def _train_with_progress(trainer: PreferenceTrainer, checkpoint: str | None) -> 
     trainer.remove_callback(ProgressCallback)
     callback = _Progress()
     trainer.add_callback(callback)
-    with callback.line, _memory_told(trainer.args):  # the line is closed also when training fails
+    with callback.line, _memory_told(trainer.args, trainer.batches):  # the line is closed also when training fails
         trainer.train(resume_from_checkpoint=checkpoint)
 
 
 @contextmanager
-def _memory_told(args: TrainingArguments) -> Iterator[None]:
+def _memory_told(args: TrainingArguments, batches: TokenBatchSampler | None) -> Iterator[None]:
     """What to lower when the memory does not suffice."""
     try:
         yield
     except RuntimeError as error:  # the CPU's allocator raises a bare one
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        size, steps = args.per_device_train_batch_size, args.gradient_accumulation_steps
+        size, steps = (
+            f"args.per_device_train_batch_size={args.per_device_train_batch_size}",
+            args.gradient_accumulation_steps,
+        )
+        size = f"tokens_per_batch={batches.budget.tokens}" if batches else size
         raise SclvlmError(
-            f"out of memory in training, with train.args.per_device_train_batch_size={size}. Halve it and set "
+            f"out of memory in training, with train.{size}. Halve it and set "
             f"train.args.gradient_accumulation_steps={2 * steps}, which trains the same; or set "
             "train.args.gradient_checkpointing=true, or lower train.max_length."
         ) from error
@@ -265,10 +272,11 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
         self._advance()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-        shown = ("loss", "rewards/margins", "rewards/accuracies", "nll")
-        figures = ", ".join(f"{name} {logs[name]:.3f}" for name in shown if name in logs)
-        if figures:
-            console.print(f"  step {state.global_step}: {figures}")
+        shown = ("loss", "rewards/margins", "rewards/accuracies", "nll", "exact")
+        for prefix, place in (("", ""), ("eval_", ", held out")):
+            figures = ", ".join(f"{name} {logs[prefix + name]:.3f}" for name in shown if prefix + name in logs)
+            if figures:
+                console.print(f"  step {state.global_step}{place}: {figures}")
 
 
 def last_checkpoint(folder: Path) -> str | None:

@@ -13,12 +13,34 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS: dict[str, tuple[str, ...]] = {
     "words": ("records", "errors"),
-    "text": ("storage", "config", "prompts", "answers", "export", "progress", "runs", "fingerprints"),
+    "text": (
+        "storage",
+        "config",
+        "prompts",
+        "answers",
+        "export",
+        "progress",
+        "runs",
+        "fingerprints",
+        "held_out",
+        "tally",
+        "mismatches",
+        "record_kinds",
+    ),
     "judgement": ("grading", "labeling", "metrics", "reporting"),
     "mathematics": ("losses", "objective"),
     "models": ("models", "rendering", "layouts", "feature_files", "features"),
-    "batches": ("encodings", "collation", "references", "engines"),
-    "stages": ("self_correction", "trainer", "training", "evaluation", "preflight", "pipeline"),
+    "batches": ("encodings", "collation", "batching", "references", "engines"),
+    "stages": (
+        "self_correction",
+        "trainer",
+        "watching",
+        "training_records",
+        "training",
+        "evaluation",
+        "preflight",
+        "pipeline",
+    ),
     "door": ("cli", "__main__"),
 }
 # What a floor may import from outside, beside the standard library and what the floors below may.

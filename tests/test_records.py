@@ -20,6 +20,7 @@ from sclvlm.records import (
     Trace,
     Transition,
     Turn,
+    UnpairedCompletion,
     Verdict,
     count_images,
     message_text,
@@ -183,6 +184,6 @@ def test_a_message_may_have_a_plain_string_as_content() -> None:
     assert (message_text(message), count_images([message])) == ("which?", 0)
 
 
-@pytest.mark.parametrize("model", [Sample, Trace, GradedTrace, PreferencePair, Demonstration])
+@pytest.mark.parametrize("model", [Sample, Trace, GradedTrace, PreferencePair, Demonstration, UnpairedCompletion])
 def test_a_record_says_what_it_is(model: type[Record]) -> None:
     assert model.__doc__

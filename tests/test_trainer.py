@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import TrainingArguments
 
+from sclvlm.batching import LengthGroupedSampler
 from sclvlm.collation import Collator, logps
 from sclvlm.errors import SclvlmError
 from sclvlm.models import Policy, add_lora, freeze
 from sclvlm.objective import Objective
 from sclvlm.records import PreferencePair, text_message
 from sclvlm.rendering import Renderer
-from sclvlm.trainer import LengthGroupedSampler, PreferenceTrainer
+from sclvlm.trainer import PreferenceTrainer
 from tests import tiny
 
 QUESTIONS = ["What is it?", "Which colour?", "Hm?", "Is it red or blue?"]

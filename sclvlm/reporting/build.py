@@ -33,6 +33,8 @@ PLANNED = (SliceKind.ALL, SliceKind.FAMILY)
 CURVES = (
     "loss",
     "eval_loss",
+    "eval_rewards/accuracies",
+    "eval_exact",
     "rewards/margins",
     "rewards/accuracies",
     "rewards/chosen",
