@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sclvlm.errors import ConfigError
+from sclvlm.parts import Part, Way, holds_all
 from sclvlm.storage import describe
 
 STAGES = ("infer", "label", "train", "evaluate", "report")
@@ -133,7 +134,7 @@ class LabelSection(Section):
 
 
 class LoraSection(Section):
-    """Low-rank adapters on the language model's linear layers; `targets` are endings of module names."""
+    """Low-rank adapters on linear layers; `targets` are endings of module names."""
 
     rank: int = Field(default=8, ge=1)
     """Rank of the update."""
@@ -142,7 +143,11 @@ class LoraSection(Section):
     dropout: float = Field(default=0.05, ge=0.0, lt=1.0)
     """Dropout before the update."""
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    """Endings of the names of the linear layers that are adapted."""
+    """Endings of the names of the language model's linear layers that are adapted; of other parts all are."""
+    dora: bool = False
+    """Train the magnitude of each row of the weights apart from its direction (DoRA)."""
+    rslora: bool = False
+    """Scale the update by alpha / sqrt(rank) instead, so that its size doesn't shrink with the rank."""
 
     @model_validator(mode="before")
     @classmethod
@@ -190,7 +195,8 @@ class TrainSection(Section):
     pair_weights: Literal["equal", "wpo"] = "equal"
     """wpo counts a pair by how likely the policy is to say it."""
     reference: Literal["cached", "live"] = "cached"
-    """cached scores all pairs once before the first step; live scores them again each step with the adapters off."""
+    """cached scores all pairs once before the first step; live scores them again each step, with fresh adapters off,
+    else by a copy of what trains (its memory in float32 once more)."""
     max_length: int = Field(default=2048, ge=1)
     """Longest row in tokens, images included; longer records are left out and counted."""
     layout: Literal["auto", "plain", "shared"] = "auto"
@@ -200,14 +206,38 @@ class TrainSection(Section):
     each time; auto keeps it where that is exact."""
     features_gb: float = Field(default=20.0, gt=0.0)
     """Largest size of that cache in 10^9 bytes; what was not used for longest goes first."""
-    lora: LoraSection = LoraSection()
+    lora: LoraSection | None = LoraSection()
     """The adapters."""
-    projector: Literal["frozen", "full"] = "frozen"
-    """Train the projector between image encoder and language model: not at all, or in full."""
+    language: Literal["auto", "frozen", "lora", "full"] = "auto"
+    """Train the language model: not at all, by adapters, or in full; auto is lora, or full where train.lora is null."""
+    projector: Way = "frozen"
+    """Train the projector between image encoder and language model: not at all, by adapters, or in full."""
+    vision: Way = "frozen"
+    """Train the image encoder: not at all, by adapters, or in full; running statistics of batch norms stay."""
     merge: bool = False
-    """Also write an ordinary model directory with the adapter folded in."""
+    """Also write an ordinary model directory with the adapter folded in; without an adapter there is one anyway."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Goes to transformers' TrainingArguments as it is."""
+
+    @property
+    def ways(self) -> dict[Part, Way]:
+        """How each part of the model trains."""
+        language: Way = ("full" if self.lora is None else "lora") if self.language == "auto" else self.language
+        return {"language": language, "projector": self.projector, "vision": self.vision}
+
+    @property
+    def writes_adapter(self) -> bool:
+        """Whether what was trained is written as an adapter; else as a whole model."""
+        return holds_all(self.ways)
+
+    @model_validator(mode="after")
+    def _something_trains(self) -> Self:
+        if set(self.ways.values()) == {"frozen"}:
+            raise ValueError("language, projector and vision are all frozen: set one of them to lora or full")
+        adapted = next((part for part, way in self.ways.items() if way == "lora"), None)
+        if adapted and self.lora is None:
+            raise ValueError(f"{adapted} is lora, but lora is null: give lora a section, or set {adapted} to full")
+        return self
 
 
 class ReportSection(Section):
@@ -247,7 +277,14 @@ class Config(Section):
 
     def to_yaml(self) -> str:
         """The resolved config, defaults filled in: what `load_config` reads back as the same."""
-        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
+
+    def resolved(self) -> dict[str, Any]:
+        """The same as plain data."""
+        data = self.model_dump(mode="json", exclude_none=True)
+        if self.train and self.train.lora is None:
+            data["train"]["lora"] = None  # left out it would be the default one
+        return data
 
     @model_validator(mode="after")
     def _stages_have_their_inputs(self) -> Self:

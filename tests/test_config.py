@@ -105,7 +105,7 @@ def test_an_unknown_key_of_an_optional_section_is_answered_with_the_known_ones(t
 
 def test_an_unknown_key_of_a_nested_section_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     found = message(tmp_path, {**FULL, "train": {"lora": {"r": 8}}})
-    assert found.endswith("Known keys there: rank, alpha, dropout, targets.")
+    assert found.endswith("Known keys there: rank, alpha, dropout, targets, dora, rslora.")
 
 
 def test_an_unknown_section_is_answered_with_the_known_ones(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS: dict[str, tuple[str, ...]] = {
     "words": ("records", "errors"),
-    "text": ("storage", "config", "prompts", "answers", "export", "progress", "runs", "fingerprints"),
+    "text": ("storage", "config", "prompts", "answers", "export", "progress", "runs", "fingerprints", "parts"),
     "judgement": ("grading", "labeling", "metrics", "reporting"),
     "mathematics": ("losses", "objective"),
-    "models": ("models", "rendering", "layouts", "feature_files", "features"),
+    "models": ("models", "rendering", "layouts", "feature_files", "features", "saving", "tuning"),
     "batches": ("encodings", "collation", "references", "engines"),
     "stages": ("self_correction", "trainer", "training", "evaluation", "preflight", "pipeline"),
     "door": ("cli", "__main__"),
