@@ -54,9 +54,13 @@ class ModelSection(Section):
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
     adapter: str | None = None
-    """A directory of a peft adapter to start from."""
+    """A directory of a peft adapter to start from. It is trained further and must have the form that train.lora asks
+    for; where a whole model is written it is folded in first."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision; auto is bfloat16 where the hardware multiplies it natively, else float32."""
+    quantization: Literal["none", "8bit", "4bit"] = "none"
+    """Hold the language model's weights in 8 bits, or in 4 (NF4, QLoRA); on CUDA, with the extra qlora installed.
+    Not yet run on a GPU."""
     device: str = "auto"
     """A torch device; auto is the accelerator if there is one, else the CPU."""
     attention: str = "auto"
@@ -296,6 +300,11 @@ class Config(Section):
             raise ValueError("train needs pairs: add a label section, or name a file in data.pairs")
         if self.train and self.label and self.data.pairs:
             raise ValueError("train takes its pairs from label or from data.pairs: remove one of the two")
+        if self.train and self.model.quantization != "none" and self.train.ways["language"] != "lora":
+            raise ValueError(
+                f"model.quantization {self.model.quantization} can't be trained but by adapters: set "
+                f"train.language to lora, got {self.train.ways['language']}"
+            )
         if self.evaluate and not self.data.test:
             raise ValueError("data.test must name a samples file when there is an evaluate section")
         if self.report and not (self.evaluate and self.train):

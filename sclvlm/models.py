@@ -24,6 +24,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from sclvlm.errors import ConfigError, SclvlmError
+from sclvlm.quantization import Quantization, check_quantization, quantized
 from sclvlm.records import ModelRef
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -68,17 +69,21 @@ def load_policy(
     revision: str | None = None,
     adapter: str | None = None,
     dtype: str = "auto",
+    quantization: Quantization = "none",
     device: str = "auto",
     attention: str = "auto",
     trust_remote_code: bool = False,
 ) -> Policy:
     """The model at `path` (a directory or a hub id) on `device`, with the adapter in the directory `adapter`.
 
-    dtype "auto" is bfloat16 where the hardware multiplies it natively, else float32. Only safetensors are
-    read. Raises ConfigError when `path` or `adapter` names nothing, SclvlmError when what is there can't load.
+    dtype "auto" is bfloat16 where the hardware multiplies it natively, else float32. quantization: of the language
+    model's weights. Only safetensors are read. Raises ConfigError when `path` or `adapter` names nothing or the
+    quantization is not to be had, SclvlmError when what is there can't load.
     """
     where = resolve_device(device)
     check_model_path(path)
+    check_quantization(quantization, where)
+    number_type = resolve_dtype(dtype, where)
     source = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(path, **source)
@@ -89,16 +94,19 @@ def load_policy(
         processor = auto_processor.from_pretrained(path, **source)
         model = auto_model.from_pretrained(
             path,
-            dtype=resolve_dtype(dtype, where),
+            dtype=number_type,
             attn_implementation=None if attention == "auto" else attention,
             use_safetensors=True,
+            **quantized(quantization, number_type, where),
             **source,
         )
     except Exception as error:  # a torn file raises whatever the reader of its format does, also a bare Exception
         raise SclvlmError(f"model.path {path!r}: cannot load: {_first_line(error)}") from error
     if adapter is not None:
         model = with_adapter(model, adapter)
-    return Policy(model.to(where).eval(), processor, ModelRef(path=path, revision=revision, adapter=adapter))
+    if quantization == "none":  # bitsandbytes has put it there, and refuses to move
+        model = model.to(where)
+    return Policy(model.eval(), processor, ModelRef(path=path, revision=revision, adapter=adapter))
 
 
 def check_model_path(path: str) -> None:

@@ -122,7 +122,7 @@ def objective_of(settings: TrainSection) -> Objective:
 def origin(model: ModelSection) -> str:
     """What tells the scores of one model from those of another: its source, its weights, its number type."""
     folders = [Path(path) for path in (model.path, model.adapter) if path]
-    described = model.model_dump_json(include={"path", "revision", "adapter", "dtype"})
+    described = model.model_dump_json(include={"path", "revision", "adapter", "dtype", "quantization"})
     return " ".join([described, *(weights_hash(folder) or "" for folder in folders)])
 
 
@@ -164,7 +164,10 @@ def _fitting(records: Sequence[Any], collator: Collator, max_length: int, folder
 
 
 def _tuned(policy: Policy, settings: TrainSection, adapter: str | None) -> Policy:
-    lora = Lora(**settings.lora.model_dump()) if settings.lora else None
+    asked = settings.lora
+    lora = None
+    if asked is not None:
+        lora = Lora(asked.rank, asked.alpha, asked.dropout, asked.targets, asked.dora, asked.rslora)
     return Policy(tune(policy.model, lora, **settings.ways, adapter=adapter), policy.processor, policy.ref)
 
 
@@ -295,5 +298,6 @@ def _is_json(path: Path) -> bool:
 
 def merge(model: ModelSection, adapter: Path, out: Path) -> None:
     """Write `model` with `adapter` folded in, in float32, as an ordinary model directory `out`."""
-    whole = load_policy(**{**model.model_dump(), "adapter": str(adapter), "dtype": "float32", "device": "cpu"})
+    plainly = {"dtype": "float32", "quantization": "none", "device": "cpu"}
+    whole = load_policy(**{**model.model_dump(), "adapter": str(adapter), **plainly})
     write_model(whole.model, whole.processor, out)

@@ -66,6 +66,7 @@ def tune(
     model.computing_dtype = computing_dtype(model)
     if adapter is not None and not holds_all(ways):
         model, adapter = _folded(model, adapter), None
+    # For quantized models too: peft's preparation of them would make float32 of all that is not quantized.
     model.requires_grad_(False)
     _keep_still(model, ways)
     if not holds_all(ways):

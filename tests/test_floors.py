@@ -16,7 +16,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "text": ("storage", "config", "prompts", "answers", "export", "progress", "runs", "fingerprints", "parts"),
     "judgement": ("grading", "labeling", "metrics", "reporting"),
     "mathematics": ("losses", "objective"),
-    "models": ("models", "rendering", "layouts", "feature_files", "features", "saving", "tuning"),
+    "models": ("quantization", "models", "rendering", "layouts", "feature_files", "features", "saving", "tuning"),
     "batches": ("encodings", "collation", "references", "engines"),
     "stages": ("self_correction", "trainer", "training", "evaluation", "preflight", "pipeline"),
     "door": ("cli", "__main__"),
