@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +15,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
-from sclvlm import training
+from sclvlm import pipeline, training
 from sclvlm.collation import Collator, logps
-from sclvlm.config import Config, DataSection, ModelSection, RunSection, TrainSection
+from sclvlm.config import AskSection, Config, DataSection, ModelSection, RunSection, TrainSection
 from sclvlm.models import Policy, load_policy
 from sclvlm.pipeline import trained_model
 from sclvlm.rendering import Renderer
@@ -156,11 +157,11 @@ def test_what_is_evaluated_and_merged_is_what_was_trained(
     assert (scores(load_policy(**model.model_dump()), pictures) - trained[0]).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("way", NO_ADAPTER)
+@pytest.mark.parametrize(("way", "family"), [*((way, "llava") for way in NO_ADAPTER), ("all in full", "qwen")])
 def test_a_whole_model_is_an_ordinary_one_in_its_own_number_type(
-    way: str, tiny_model: Callable[[str], Path], file: Path, tmp_path: Path
+    way: str, family: str, tiny_model: Callable[[str], Path], file: Path, tmp_path: Path
 ) -> None:
-    model = section(tiny_model("llava"), dtype="bfloat16", attention="sdpa")
+    model = section(tiny_model(family), dtype="bfloat16", attention="sdpa")
     train(file, tmp_path / "run", model=model, settings=settings(WAYS[way]), seed=0)
     tensors = load_file(tmp_path / "run/model/model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
@@ -170,6 +171,21 @@ def test_a_whole_model_is_an_ordinary_one_in_its_own_number_type(
     )
     assert loaded.dtype is torch.bfloat16
     assert not any(told.values())  # no weight missing, unexpected or of another shape
+
+
+@pytest.mark.parametrize("way", ["all in full", "adapters"])
+def test_evaluation_asks_the_model_as_it_was_and_as_it_is(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(pipeline, "_ask", lambda config, *_, adapter, what: asked.append((config.model.path, adapter)))
+    monkeypatch.setattr("sclvlm.evaluation.grade_file", lambda *_: [])
+    monkeypatch.setattr("sclvlm.metrics.summarize", lambda _: SimpleNamespace(model_dump=lambda mode: {}))
+    monkeypatch.setattr(pipeline, "_samples", lambda *_: [])
+    given = config(tmp_path, section(Path("bare"), adapter="start"), settings(WAYS[way]))
+    pipeline.evaluate(pipeline.Job.of(given.model_copy(update={"evaluate": AskSection()}), "evaluate"))
+    trained = {"all in full": (f"{tmp_path}/train/model", None), "adapters": ("bare", f"{tmp_path}/train/adapter")}
+    assert asked == [("bare", "start"), trained[way]]
 
 
 def test_a_continued_adapter_stands_on_the_bare_model(
