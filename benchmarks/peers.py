@@ -17,7 +17,8 @@ from peft import LoraConfig
 from transformers import TrainerCallback
 
 from sclvlm.config import LoraSection
-from sclvlm.models import PROJECTOR, VISION, Policy, load_policy
+from sclvlm.models import Policy, load_policy
+from sclvlm.parts import PROJECTOR, VISION
 
 # Dropout off: TRL switches every dropout off by default, that of the adapters too, and both sides shall compute
 # the same.
@@ -105,7 +106,7 @@ def dataset(pairs: Path, cache: Path) -> Any:
 
 
 def lora_config(model: Any) -> LoraConfig:
-    """The adapters that `sclvlm.models.add_lora` makes of LORA: the same linear layers of the language model."""
+    """The adapters that `sclvlm.tuning.tune` makes of LORA: the same linear layers of the language model."""
     return LoraConfig(
         r=LORA.rank, lora_alpha=LORA.alpha, lora_dropout=LORA.dropout, target_modules=adapted_layers(model)
     )

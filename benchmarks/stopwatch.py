@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from transformers import TrainerCallback
 
-from sclvlm.models import VISION
+from sclvlm.parts import VISION
 
 SHARES = ("setup", "data", "tower", "reference", "policy", "optimizer", "other")
 """setup: before the first step, without loading. data: waiting for a batch. tower: image encoder, forward, wherever

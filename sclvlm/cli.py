@@ -91,7 +91,9 @@ _verb(
     "sclvlm infer configs/demo.yaml",
 )
 _verb("label", "Grade the traces and make preference pairs: pairs.jsonl.", "sclvlm label configs/demo.yaml")
-_verb("train", "Fine-tune on the pairs: an adapter.", "sclvlm train configs/demo.yaml train.beta=0.2 --redo")
+_verb(
+    "train", "Fine-tune on the pairs: an adapter, or a model.", "sclvlm train configs/demo.yaml train.beta=0.2 --redo"
+)
 _verb("evaluate", "Answer data.test before and after training.", "sclvlm evaluate configs/demo.yaml")
 _verb("report", "Say what changed: report.json, .md and .html.", "sclvlm report configs/demo.yaml")
 

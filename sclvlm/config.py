@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sclvlm.errors import ConfigError
+from sclvlm.parts import Part, Way, holds_all
 from sclvlm.storage import describe
 
 STAGES = ("infer", "label", "train", "evaluate", "report")
@@ -53,9 +54,13 @@ class ModelSection(Section):
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
     adapter: str | None = None
-    """A directory of a peft adapter to start from."""
+    """A directory of a peft adapter to start from. It is trained further and must have the form that train.lora asks
+    for; where a whole model is written it is folded in first."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision; auto is bfloat16 where the hardware multiplies it natively, else float32."""
+    quantization: Literal["none", "8bit", "4bit"] = "none"
+    """Hold the language model's weights in 8 bits, or in 4 (NF4, QLoRA); on CUDA, with the extra qlora installed.
+    Not yet run on a GPU."""
     device: str = "auto"
     """A torch device; auto is the accelerator if there is one, else the CPU."""
     attention: str = "auto"
@@ -135,7 +140,7 @@ class LabelSection(Section):
 
 
 class LoraSection(Section):
-    """Low-rank adapters on the language model's linear layers; `targets` are endings of module names."""
+    """Low-rank adapters on linear layers; `targets` are endings of module names."""
 
     rank: int = Field(default=8, ge=1)
     """Rank of the update."""
@@ -144,7 +149,11 @@ class LoraSection(Section):
     dropout: float = Field(default=0.05, ge=0.0, lt=1.0)
     """Dropout before the update."""
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    """Endings of the names of the linear layers that are adapted."""
+    """Endings of the names of the language model's linear layers that are adapted; of other parts all are."""
+    dora: bool = False
+    """Train the magnitude of each row of the weights apart from its direction (DoRA)."""
+    rslora: bool = False
+    """Scale the update by alpha / sqrt(rank) instead, so that its size doesn't shrink with the rank."""
 
     @model_validator(mode="before")
     @classmethod
@@ -192,7 +201,8 @@ class TrainSection(Section):
     pair_weights: Literal["equal", "wpo"] = "equal"
     """wpo counts a pair by how likely the policy is to say it."""
     reference: Literal["cached", "live"] = "cached"
-    """cached scores all pairs once before the first step; live scores them again each step with the adapters off."""
+    """cached scores all pairs once before the first step; live scores them again each step, with fresh adapters off,
+    else by a copy of what trains (its memory in float32 once more)."""
     max_length: int = Field(default=2048, ge=1)
     """Longest row in tokens, images included; longer records are left out and counted."""
     tokens_per_batch: int | None = Field(default=None, ge=1)
@@ -205,10 +215,14 @@ class TrainSection(Section):
     each time; auto keeps it where that is exact."""
     features_gb: float = Field(default=20.0, gt=0.0)
     """Largest size of that cache in 10^9 bytes; what was not used for longest goes first."""
-    lora: LoraSection = LoraSection()
+    lora: LoraSection | None = LoraSection()
     """The adapters."""
-    projector: Literal["frozen", "full"] = "frozen"
-    """Train the projector between image encoder and language model: not at all, or in full."""
+    language: Literal["auto", "frozen", "lora", "full"] = "auto"
+    """Train the language model: not at all, by adapters, or in full; auto is lora, or full where train.lora is null."""
+    projector: Way = "frozen"
+    """Train the projector between image encoder and language model: not at all, by adapters, or in full."""
+    vision: Way = "frozen"
+    """Train the image encoder: not at all, by adapters, or in full; running statistics of batch norms stay."""
     held_out_share: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the prompts to set apart from the training file and measure on, with all that shares a picture."""
     early_stopping: int | None = Field(default=None, ge=1)
@@ -218,9 +232,29 @@ class TrainSection(Section):
     stop_at: dict[str, float] = Field(default_factory=dict)
     """End once held-out figures have reached these values, all of them; losses from above. Say eval_exact: 0.65."""
     merge: bool = False
-    """Also write an ordinary model directory with the adapter folded in."""
+    """Also write an ordinary model directory with the adapter folded in; without an adapter there is one anyway."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Goes to transformers' TrainingArguments as it is."""
+
+    @property
+    def ways(self) -> dict[Part, Way]:
+        """How each part of the model trains."""
+        language: Way = ("full" if self.lora is None else "lora") if self.language == "auto" else self.language
+        return {"language": language, "projector": self.projector, "vision": self.vision}
+
+    @property
+    def writes_adapter(self) -> bool:
+        """Whether what was trained is written as an adapter; else as a whole model."""
+        return holds_all(self.ways)
+
+    @model_validator(mode="after")
+    def _something_trains(self) -> Self:
+        if set(self.ways.values()) == {"frozen"}:
+            raise ValueError("language, projector and vision are all frozen: set one of them to lora or full")
+        adapted = next((part for part, way in self.ways.items() if way == "lora"), None)
+        if adapted and self.lora is None:
+            raise ValueError(f"{adapted} is lora, but lora is null: give lora a section, or set {adapted} to full")
+        return self
 
 
 class ReportSection(Section):
@@ -260,7 +294,14 @@ class Config(Section):
 
     def to_yaml(self) -> str:
         """The resolved config, defaults filled in: what `load_config` reads back as the same."""
-        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
+
+    def resolved(self) -> dict[str, Any]:
+        """The same as plain data."""
+        data = self.model_dump(mode="json", exclude_none=True)
+        if self.train and self.train.lora is None:
+            data["train"]["lora"] = None  # left out it would be the default one
+        return data
 
     @model_validator(mode="after")
     def _stages_have_their_inputs(self) -> Self:
@@ -274,6 +315,11 @@ class Config(Section):
             raise ValueError("data.held_out names the held-out records, so train.held_out_share must be 0")
         if self.train and self.label and self.data.pairs:
             raise ValueError("train takes its pairs from label or from data.pairs: remove one of the two")
+        if self.train and self.model.quantization != "none" and self.train.ways["language"] != "lora":
+            raise ValueError(
+                f"model.quantization {self.model.quantization} can't be trained but by adapters: set "
+                f"train.language to lora, got {self.train.ways['language']}"
+            )
         if self.evaluate and not self.data.test:
             raise ValueError("data.test must name a samples file when there is an evaluate section")
         if self.report and not (self.evaluate and self.train):

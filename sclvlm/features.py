@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sclvlm.errors import SclvlmError
 from sclvlm.feature_files import BY_LAYER, BoundedFolder, FeatureFiles, flat
-from sclvlm.models import UNFIT, Policy, accepts, rounding, scoring, unwrapped
+from sclvlm.models import UNFIT, Policy, accepts, computing_dtype, rounding, scoring, unwrapped
 from sclvlm.storage import file_hash
 
 PIXELS = "pixel_"  # how the names of those inputs begin that the tower alone reads
@@ -113,7 +113,7 @@ def recipe(policy: Policy) -> str:
     inner = unwrapped(policy.model)
     described = {
         "transformers": transformers.__version__,
-        "model": [type(inner).__name__, str(policy.model.dtype), _deciding(inner.config.to_dict())],
+        "model": [type(inner).__name__, str(computing_dtype(policy.model)), _deciding(inner.config.to_dict())],
         # with all that it hands pictures to; its tokenizer and chat template are no part of its settings
         "processor": [type(policy.processor).__name__, _deciding(policy.processor.to_dict())],
     }

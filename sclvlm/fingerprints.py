@@ -68,7 +68,7 @@ def weights_hash(folder: Path) -> str | None:
 def _model_facts(config: Config) -> dict[str, Any]:
     model = config.model
     return {
-        **model.model_dump(include={"path", "revision", "adapter", "dtype"}),
+        **model.model_dump(include={"path", "revision", "adapter", "dtype", "quantization"}),
         "weights": weights_hash(Path(model.path)),
         "adapter weights": weights_hash(Path(model.adapter)) if model.adapter else None,
     }

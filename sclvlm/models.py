@@ -5,15 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -25,11 +24,10 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from sclvlm.errors import ConfigError, SclvlmError
+from sclvlm.quantization import Quantization, check_quantization, quantized
 from sclvlm.records import ModelRef
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-VISION = re.compile(r"(^|\.)(vision\w*|visual|image_encoder)($|\.)")
-PROJECTOR = re.compile(r"(^|\.)(multi_modal_projector|connector|merger|aligner|mm_projector)($|\.)")
 
 
 @dataclass(frozen=True)
@@ -71,17 +69,21 @@ def load_policy(
     revision: str | None = None,
     adapter: str | None = None,
     dtype: str = "auto",
+    quantization: Quantization = "none",
     device: str = "auto",
     attention: str = "auto",
     trust_remote_code: bool = False,
 ) -> Policy:
     """The model at `path` (a directory or a hub id) on `device`, with the adapter in the directory `adapter`.
 
-    dtype "auto" is bfloat16 where the hardware multiplies it natively, else float32. Only safetensors are
-    read. Raises ConfigError when `path` or `adapter` names nothing, SclvlmError when what is there can't load.
+    dtype "auto" is bfloat16 where the hardware multiplies it natively, else float32. quantization: of the language
+    model's weights. Only safetensors are read. Raises ConfigError when `path` or `adapter` names nothing or the
+    quantization is not to be had, SclvlmError when what is there can't load.
     """
     where = resolve_device(device)
     check_model_path(path)
+    check_quantization(quantization, where)
+    number_type = resolve_dtype(dtype, where)
     source = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(path, **source)
@@ -92,16 +94,19 @@ def load_policy(
         processor = auto_processor.from_pretrained(path, **source)
         model = auto_model.from_pretrained(
             path,
-            dtype=resolve_dtype(dtype, where),
+            dtype=number_type,
             attn_implementation=None if attention == "auto" else attention,
             use_safetensors=True,
+            **quantized(quantization, number_type, where),
             **source,
         )
     except Exception as error:  # a torn file raises whatever the reader of its format does, also a bare Exception
         raise SclvlmError(f"model.path {path!r}: cannot load: {_first_line(error)}") from error
     if adapter is not None:
-        model = _with_adapter(model, adapter)
-    return Policy(model.to(where).eval(), processor, ModelRef(path=path, revision=revision, adapter=adapter))
+        model = with_adapter(model, adapter)
+    if quantization == "none":  # bitsandbytes has put it there, and refuses to move
+        model = model.to(where)
+    return Policy(model.eval(), processor, ModelRef(path=path, revision=revision, adapter=adapter))
 
 
 def check_model_path(path: str) -> None:
@@ -123,12 +128,16 @@ def _may_be_hub_id(path: str) -> bool:
     return HUB_ID.fullmatch(path) is not None and owner not in (".", "..") and not (slash and Path(owner).is_dir())
 
 
-def _with_adapter(model: Any, adapter: str) -> Any:
+def with_adapter(model: Any, adapter: str, *, trainable: bool = False) -> Any:
+    """`model` wrapped in the adapter in the directory `adapter`.
+
+    Raises ConfigError when there is none, SclvlmError when it does not fit the model.
+    """
     if not (Path(adapter) / "adapter_config.json").is_file():
         raise ConfigError(f"model.adapter {adapter!r}: no adapter_config.json there. Name a directory peft wrote.")
     try:
-        with _peft_warnings_hidden():
-            return PeftModel.from_pretrained(model, adapter)
+        with peft_warnings_hidden():
+            return PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
     except Exception as error:  # as above
         raise SclvlmError(
             f"model.adapter {adapter!r}: cannot load: {_first_line(error)} Was it trained on this model?"
@@ -140,7 +149,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _peft_warnings_hidden() -> Iterator[None]:
+def peft_warnings_hidden() -> Iterator[None]:
     """peft asks transformers for an attribute that was renamed; nothing a user could act on."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
@@ -166,19 +175,10 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def freeze(model: nn.Module, pattern: re.Pattern[str] = VISION) -> None:
-    """Take the modules whose name matches `pattern` out of training for good.
-
-    They stay in eval mode whatever `model.train()` says: the running statistics of a batch norm must not move.
-    """
-    for name, module in model.named_modules():
-        if pattern.search(name):
-            module.requires_grad_(False).eval()
-            module.train = partial(_stay, module)
-
-
-def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
-    return module
+def computing_dtype(model: Any) -> torch.dtype:
+    """The number type that the model was loaded in and computes in; what trains is float32 beside it (`tuning`)."""
+    dtype: torch.dtype = getattr(unwrapped(model), "computing_dtype", model.dtype)
+    return dtype
 
 
 def unwrapped(model: Any) -> Any:
@@ -210,10 +210,11 @@ def rope_index(model: Any) -> Callable[..., tuple[torch.Tensor, torch.Tensor]] |
 @contextmanager
 def scoring(model: Any) -> Iterator[None]:
     """No gradients and no dropout inside, and the number types that training computes in."""
-    training, reduced = model.training, model.dtype is not torch.float32
+    training, dtype = model.training, computing_dtype(model)
+    reduced = dtype is not torch.float32
     model.eval()
     try:
-        with torch.no_grad(), torch.autocast(model.device.type, model.dtype if reduced else None, enabled=reduced):
+        with torch.no_grad(), torch.autocast(model.device.type, dtype if reduced else None, enabled=reduced):
             yield
     finally:
         model.train(training)
@@ -225,38 +226,4 @@ UNFIT = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 def rounding(model: Any) -> float:
     """Nats a token that two orders of adding up may differ by in the model's number type."""
-    return 1e-3 if model.dtype is torch.float32 else 0.1
-
-
-def add_lora(
-    model: Any, *, rank: int, alpha: int, dropout: float, targets: Iterable[str], projector: bool
-) -> PeftModel:
-    """`model` with fresh LoRA adapters (float32) on its language model, and its projector trained in full if asked.
-
-    `targets` are endings of module names. Raises ConfigError when none is found.
-    """
-    endings = tuple(f".{target}" for target in targets)
-    names = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
-        and f".{name}".endswith(endings)
-        and not VISION.search(name)
-        and not PROJECTOR.search(name)
-    ]
-    if not names:
-        raise ConfigError(f"train.lora.targets: no linear layer of the language model ends in {', '.join(endings)}.")
-    whole = [name for name, _ in model.named_modules() if _is_projector_root(name)] if projector else None
-    if projector and not whole:
-        raise ConfigError("train.projector: this model has no projector that could be trained. Set it to frozen.")
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=names, modules_to_save=whole)
-    with _peft_warnings_hidden():
-        adapted = get_peft_model(model, config)
-    for parameter in adapted.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()  # optimizer steps below bfloat16's resolution must count
-    return adapted
-
-
-def _is_projector_root(name: str) -> bool:
-    return PROJECTOR.search(name) is not None and not PROJECTOR.search(name.rpartition(".")[0])
+    return 1e-3 if computing_dtype(model) is torch.float32 else 0.1

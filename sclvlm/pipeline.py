@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sclvlm.config import STAGES, AskSection, Config
+from sclvlm.config import STAGES, AskSection, Config, ModelSection, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import stage_inputs, stages_before, weights_hash
 from sclvlm.preflight import check_inputs, read_samples
@@ -144,7 +144,7 @@ def label(job: Job) -> Facts:
 
 
 def train(job: Job) -> Facts:
-    """Preference fine-tuning: adapter/, history.json."""
+    """Preference fine-tuning: adapter/ or model/, history.json."""
     from sclvlm.training import train as fine_tune
 
     config, folder = job.config, job.stage.folder
@@ -153,7 +153,9 @@ def train(job: Job) -> Facts:
     fine_tune(
         pairs_file(config), folder, model=config.model, settings=settings, seed=config.run.seed, held_out=held_out
     )
-    return {"adapter": str(folder / "adapter")} | ({"model": str(folder / "model")} if settings.merge else {})
+    whole = settings.merge or not settings.writes_adapter
+    adapter = {"adapter": str(folder / "adapter")} if settings.writes_adapter else {}
+    return adapter | ({"model": str(folder / "model")} if whole else {})
 
 
 def evaluate(job: Job) -> Facts:
@@ -163,17 +165,23 @@ def evaluate(job: Job) -> Facts:
 
     config, ask = job.config, _section(job.config.evaluate)
     samples = _samples(config.data.test, ask.limit)
-    adapters = {"before": config.model.adapter}
-    if config.train is not None:
-        adapters["after"] = str(config.folder / "train" / "adapter")
+    models = {"before": config.model} | ({"after": trained_model(config, config.train)} if config.train else {})
     facts: Facts = {}
-    for name, adapter in adapters.items():
-        folder = job.stage.folder / name
-        _ask(config, ask, samples, folder / "traces.jsonl", adapter=adapter, what=f"evaluate {name}")
+    for name, model in models.items():
+        folder, asked = job.stage.folder / name, config.model_copy(update={"model": model})
+        _ask(asked, ask, samples, folder / "traces.jsonl", adapter=model.adapter, what=f"evaluate {name}")
         graded = grade_file(folder / "traces.jsonl", by_id(samples), folder / "graded.jsonl")
         write_json(folder / "summary.json", summarize(graded).model_dump(mode="json"))
         facts[name] = str(folder / "graded.jsonl")
     return facts
+
+
+def trained_model(config: Config, settings: TrainSection) -> ModelSection:
+    """Where and how to load what the train stage makes."""
+    folder = config.folder / "train"
+    adapted = {"adapter": str(folder / "adapter")}
+    whole = {"path": str(folder / "model"), "revision": None, "adapter": None}
+    return config.model.model_copy(update=adapted if settings.writes_adapter else whole)
 
 
 def report(job: Job) -> Facts:
@@ -289,7 +297,7 @@ def _read_json(path: Path) -> Any:
 def _provenance(config: Config) -> dict[str, Any]:
     return {
         "command": f"sclvlm run {config.folder / 'config.yaml'}",
-        "config": config.model_dump(mode="json", exclude_none=True),
+        "config": config.resolved(),
         "environment": _read_json(config.folder / "environment.json"),
         "weights": {"base": weights_hash(Path(config.model.path))},
     }

@@ -48,9 +48,11 @@ def _check_prompts(ask: AskSection) -> None:
 
 
 def _check_model(config: Config) -> None:
-    from sclvlm.models import check_model_path
+    from sclvlm.models import check_model_path, resolve_device
+    from sclvlm.quantization import check_quantization
 
     check_model_path(config.model.path)
+    check_quantization(config.model.quantization, resolve_device(config.model.device))
     adapter = config.model.adapter
     if adapter is not None and not (Path(adapter) / "adapter_config.json").is_file():
         raise ConfigError(f"model.adapter {adapter!r}: no adapter_config.json there. Name a directory peft wrote.")

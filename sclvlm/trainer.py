@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from sclvlm.errors import SclvlmError
 from sclvlm.losses import accuracy, kl_estimate, rewards
 from sclvlm.models import scoring
 from sclvlm.objective import Objective
+from sclvlm.saving import LEARNED, adapter_holds_all, load_learned, save_learned
 from sclvlm.tally import Tally
 
 OF_TRAINING = ("loss", "train_loss")  # one of them stands in what the Trainer logs of training
@@ -26,7 +28,8 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     """Trains on PromptBatches.
 
     The loss is the objective's mean over the pairs of a step, however the step is cut into micro-batches. The
-    reference's log-probabilities come with a batch, or are those of the same model with its adapters switched off.
+    reference's log-probabilities come with a batch, or are those of `reference_model`, or without one those of the
+    same model with its adapters switched off.
     lengths: of the training records' longest rows, in tokens; batches are made of records of about the same length.
     labels: whether each training record is a desirable completion, where they are told; batches mix both.
     batches: made beforehand, in place of those of args' size. surplus_weight: see `collation.logps`.
@@ -42,11 +45,12 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         labels: Sequence[bool] | None = None,
         batches: TokenBatchSampler | None = None,
         surplus_weight: float = 1.0,
+        reference_model: Any | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.objective, self.lengths, self.surplus_weight = objective, lengths, surplus_weight
-        self.labels, self.batches = labels, batches
+        self.labels, self.batches, self.reference_model = labels, batches, reference_model
         self._tally = Tally()
 
     def compute_loss(
@@ -133,9 +137,24 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     def _reference(self, model: Any, batch: PromptBatch) -> Tensor:
         if "ref_logps" in batch:
             return batch["ref_logps"]
+        if self.reference_model is not None:
+            with scoring(self.reference_model):
+                return logps(self.reference_model, batch, surplus_weight=self.surplus_weight).sums
         unwrapped = self.accelerator.unwrap_model(model)
         with scoring(unwrapped), unwrapped.disable_adapter():
             return logps(model, batch, surplus_weight=self.surplus_weight).sums
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if state_dict is not None or adapter_holds_all(self.model):
+            super()._save(output_dir, state_dict)
+        elif self.args.should_save:
+            save_learned(self.model, Path(output_dir or self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if (Path(resume_from_checkpoint) / LEARNED).is_file():
+            load_learned(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _measure(
         self, losses: Tensor, policy: Logps, reference: Tensor | None, desirable: Tensor | None, mismatched: bool

@@ -1,10 +1,8 @@
-"""The preference stage: pairs in, an adapter (and, when asked, a merged model) out."""
+"""The preference stage: pairs in, an adapter or a model out."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields
@@ -24,11 +22,12 @@ from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import weights_hash
 from sclvlm.losses import NEEDS_KL
 from sclvlm.mismatches import labels_of
-from sclvlm.models import Policy, add_lora, freeze, load_policy
+from sclvlm.models import Policy, load_policy
 from sclvlm.objective import Objective
 from sclvlm.progress import Advance, console, progress
 from sclvlm.references import reference_logps
 from sclvlm.rendering import Renderer
+from sclvlm.saving import write_model
 from sclvlm.storage import describe, remove_folder, write_json
 from sclvlm.trainer import PreferenceTrainer
 from sclvlm.training_records import (
@@ -40,6 +39,7 @@ from sclvlm.training_records import (
     token_batches,
     write_counts,
 )
+from sclvlm.tuning import Lora, frozen_copy, tune
 from sclvlm.watching import check_best_is_saved, watchers, watching_arguments
 
 OWN_ARGUMENTS = {
@@ -65,16 +65,18 @@ def train(
     seed: int,
     held_out: Path | None = None,
 ) -> None:
-    """Fine-tune `model` on `pairs`; write `folder`/adapter, /history.json and, with train.merge, /model.
+    """Fine-tune `model` on `pairs`; write `folder`/history.json and /adapter, or /model where no adapter holds all.
+
+    With train.merge there is /model too.
 
     held_out: records to measure on. A run that was killed goes on from its last whole checkpoint.
     """
     torch.manual_seed(seed)  # fresh adapters are random
     objective = objective_of(settings)
     records = split_records(pairs, held_out, settings, seed)
-    policy = load_policy(**model.model_dump())
+    policy = load_policy(**{**model.model_dump(), "adapter": None})
     arguments = _arguments(folder / "checkpoints", settings, policy, seed, held_out=bool(records.held_out))
-    adapted = _adapt(policy, settings)
+    adapted = _tuned(policy, settings, model.adapter)
     renderer = Renderer(adapted)
     encodings = agreed_features(
         settings.features, renderer, [*records.training, *records.held_out], limit_gb=settings.features_gb
@@ -100,15 +102,23 @@ def train(
         data_collator=partial(_collated, collator),
         objective=objective,
         surplus_weight=settings.surplus_weight,
+        reference_model=_reference_model(adapted.model, settings, model.adapter),
     )
     for watcher in watchers(settings) if apart.kept else []:
         trainer.add_callback(watcher)
     _train_with_progress(trainer, last_checkpoint(folder / "checkpoints"))
-    adapted.model.save_pretrained(folder / "adapter")
     write_json(folder / "history.json", trainer.state.log_history)
+    _write_trained(adapted, folder, model, settings)
+    remove_folder(folder / "checkpoints")
+
+
+def _write_trained(policy: Policy, folder: Path, model: ModelSection, settings: TrainSection) -> None:
+    if not settings.writes_adapter:
+        write_model(policy.model, policy.processor, folder / "model")
+        return
+    policy.model.save_pretrained(folder / "adapter")
     if settings.merge:
         merge(model, folder / "adapter", folder / "model")
-    remove_folder(folder / "checkpoints")
 
 
 def objective_of(settings: TrainSection) -> Objective:
@@ -126,22 +136,23 @@ def objective_of(settings: TrainSection) -> Objective:
 def origin(model: ModelSection) -> str:
     """What tells the scores of one model from those of another: its source, its weights, its number type."""
     folders = [Path(path) for path in (model.path, model.adapter) if path]
-    described = model.model_dump_json(include={"path", "revision", "adapter", "dtype"})
+    described = model.model_dump_json(include={"path", "revision", "adapter", "dtype", "quantization"})
     return " ".join([described, *(weights_hash(folder) or "" for folder in folders)])
 
 
-def _adapt(policy: Policy, settings: TrainSection) -> Policy:
-    freeze(policy.model)
-    lora = settings.lora
-    adapted = add_lora(
-        policy.model,
-        rank=lora.rank,
-        alpha=lora.alpha,
-        dropout=lora.dropout,
-        targets=lora.targets,
-        projector=settings.projector == "full",
-    )
-    return Policy(adapted, policy.processor, policy.ref)
+def _tuned(policy: Policy, settings: TrainSection, adapter: str | None) -> Policy:
+    asked = settings.lora
+    lora = None
+    if asked is not None:
+        lora = Lora(asked.rank, asked.alpha, asked.dropout, asked.targets, asked.dora, asked.rslora)
+    return Policy(tune(policy.model, lora, **settings.ways, adapter=adapter), policy.processor, policy.ref)
+
+
+def _reference_model(model: Any, settings: TrainSection, adapter: str | None) -> Any | None:
+    """A copy of the policy as it begins, if there will be need of one: fresh adapters can be switched off instead."""
+    live = settings.reference == "live" and objective_of(settings).needs_reference
+    fresh = settings.writes_adapter and adapter is None
+    return frozen_copy(model) if live and not fresh else None
 
 
 def _arguments(folder: Path, settings: TrainSection, policy: Policy, seed: int, *, held_out: bool) -> TrainingArguments:
@@ -295,10 +306,6 @@ def _is_json(path: Path) -> bool:
 
 def merge(model: ModelSection, adapter: Path, out: Path) -> None:
     """Write `model` with `adapter` folded in, in float32, as an ordinary model directory `out`."""
-    whole = load_policy(**{**model.model_dump(), "adapter": str(adapter), "dtype": "float32", "device": "cpu"})
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed here
-    whole.model.merge_and_unload().save_pretrained(partial)
-    whole.processor.save_pretrained(partial)
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(partial, out)
+    plainly = {"dtype": "float32", "quantization": "none", "device": "cpu"}
+    whole = load_policy(**{**model.model_dump(), "adapter": str(adapter), **plainly})
+    write_model(whole.model, whole.processor, out)

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from sclvlm.collation import Collator
 from sclvlm.features import FeatureCache
-from sclvlm.models import Policy, add_lora
+from sclvlm.models import Policy
 from sclvlm.records import PreferencePair, text_message
 from sclvlm.rendering import Renderer, load_images
+from sclvlm.tuning import Lora, tune
 from tests import families
 
 Layout = Literal["plain", "shared"]
@@ -30,7 +31,7 @@ ROOMY = 1.0  # GB, more than any test needs
 def adapted(family: str) -> Policy:
     """The family's policy with adapters that do something."""
     bare = families.build(family)
-    model = add_lora(bare.model, rank=2, alpha=4, dropout=0.0, targets=["q_proj", "v_proj"], projector=False)
+    model = tune(bare.model, Lora(2, 4, 0.0, ["q_proj", "v_proj"]))
     with torch.no_grad():
         for parameter in learning(model):
             parameter.normal_(std=0.1)

@@ -20,10 +20,11 @@ from benchmarks.stopwatch import SHARES, Stopwatch, shares
 from benchmarks.trainer_parity import PAIRS, TINY, Case, Figure, compare, main, score, set_adapters, table
 from benchmarks.trainer_speed import CASES, Run, order, our_run, own_peak, result, summary, trl_run
 from benchmarks.trainer_speed import table as speed_table
-from sclvlm.models import VISION, add_lora
+from sclvlm.parts import VISION
 from sclvlm.records import PreferencePair
 from sclvlm.rendering import Renderer, load_images
 from sclvlm.storage import read_records
+from sclvlm.tuning import Lora, tune
 
 LOG = {"loss": 0.5, "logps/chosen": -60.0, "logps/rejected": -70.0, "rewards/margins": 1.0, "grad_norm": 20.0}
 
@@ -123,9 +124,7 @@ def test_both_sides_adapt_the_same_layers(make: Any, tmp_path: Path) -> None:
     model = peers.load(build(make, tmp_path, replace(TINY, pixels=64 if make is idefics else 56))).model
     names = peers.adapted_layers(model)
     lora = peers.LORA
-    whole = add_lora(
-        model, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets, projector=False
-    )
+    whole = tune(model, Lora(lora.rank, lora.alpha, lora.dropout, lora.targets))
     assert sorted(whole.base_model.targeted_module_names) == sorted(names)
 
 

@@ -105,12 +105,46 @@ def test_an_unknown_key_of_an_optional_section_is_answered_with_the_known_ones(t
 
 def test_an_unknown_key_of_a_nested_section_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     found = message(tmp_path, {**FULL, "train": {"lora": {"r": 8}}})
-    assert found.endswith("Known keys there: rank, alpha, dropout, targets.")
+    assert found.endswith("Known keys there: rank, alpha, dropout, targets, dora, rslora.")
 
 
 def test_an_unknown_section_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     found = message(tmp_path, {**BASE, "trian": {}})
     assert found.endswith("Known keys there: run, model, data, infer, label, train, evaluate, report.")
+
+
+@pytest.mark.parametrize(
+    ("train", "ways"),
+    [
+        ({}, ("lora", "frozen", "frozen")),
+        ({"lora": None}, ("full", "frozen", "frozen")),
+        ({"lora": None, "language": "frozen", "vision": "full"}, ("frozen", "frozen", "full")),
+        ({"language": "full", "projector": "lora"}, ("full", "lora", "frozen")),
+    ],
+)
+def test_each_part_trains_as_its_key_says(tmp_path: Path, train: dict[str, Any], ways: tuple[str, ...]) -> None:
+    loaded = load(tmp_path, {**FULL, "train": train}).train
+    assert loaded is not None
+    assert tuple(loaded.ways.values()) == ways
+
+
+def test_a_model_that_is_all_frozen_has_nothing_to_train(tmp_path: Path) -> None:
+    assert message(tmp_path, FULL, "train.language=frozen") == (
+        "run.yaml: train: language, projector and vision are all frozen: set one of them to lora or full."
+    )
+
+
+@pytest.mark.parametrize("key", ["language", "projector", "vision"])
+def test_adapters_need_their_section(tmp_path: Path, key: str) -> None:
+    assert f"{key} is lora, but lora is null" in message(tmp_path, FULL, "train.lora=null", f"train.{key}=lora")
+
+
+def test_no_adapters_stay_none_when_the_resolved_config_is_read_back(tmp_path: Path) -> None:
+    first = load(tmp_path, FULL, "train.lora=null")
+    (tmp_path / "again.yaml").write_text(first.to_yaml())
+    assert load_config(tmp_path / "again.yaml") == first
+    assert first.train is not None
+    assert first.train.lora is None
 
 
 def test_a_wrong_type_names_key_law_and_what_was_found(tmp_path: Path) -> None:

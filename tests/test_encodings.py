@@ -14,11 +14,12 @@ from sclvlm.config import ModelSection, TrainSection
 from sclvlm.encodings import Encodings, encode_once
 from sclvlm.errors import ConfigError
 from sclvlm.features import FeatureCache
-from sclvlm.models import Policy, add_lora
+from sclvlm.models import Policy
 from sclvlm.records import PreferencePair, text_message
 from sclvlm.rendering import Renderer
 from sclvlm.storage import write_records
 from sclvlm.training import train
+from sclvlm.tuning import Lora, tune
 from tests import families
 from tests.pictured import ROOMY, adapted, pair
 
@@ -78,7 +79,7 @@ def test_a_workers_copy_reads_the_same_and_claims_nothing(records: list[Preferen
 
 def test_a_projector_that_trains_keeps_features_live(records: list[PreferencePair]) -> None:
     bare = families.build("llava")
-    model = add_lora(bare.model, rank=2, alpha=4, dropout=0.0, targets=["q_proj"], projector=True)
+    model = tune(bare.model, Lora(2, 4, 0.0, ["q_proj"]), projector="full")
     renderer = Renderer(Policy(model, bare.processor, bare.ref))
     assert agreed_features("auto", renderer, records, limit_gb=ROOMY) is None
     with pytest.raises(ConfigError, match=r"train\.features: .*is trained, so the features .*Set it to live"):

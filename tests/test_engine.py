@@ -16,9 +16,10 @@ from sclvlm.collation import Collator, logps
 from sclvlm.engines import Opening, Reply
 from sclvlm.engines.hf import HFEngine, can_continue
 from sclvlm.engines.sampling import RowSampler, row_seed
-from sclvlm.models import Policy, add_lora, load_policy
+from sclvlm.models import Policy, load_policy
 from sclvlm.records import Demonstration, Message, text_message
 from sclvlm.rendering import Renderer, load_images
+from sclvlm.tuning import Lora, tune
 from tests import tiny
 
 FAMILIES = ["fast_vlm", "llava", "qwen", "llama"]
@@ -165,7 +166,7 @@ def test_settings_that_came_with_a_model_change_no_reply(tiny_model: Callable[[s
 def test_a_model_with_adapters_continues_its_cache(tiny_model: Callable[[str], Path], pictures: list[str]) -> None:
     bare, asked = tiny.load(tiny_model("fast_vlm")), openings("fast_vlm", pictures)
     said = words(engine(bare).converse(asked, FOLLOW_UPS))
-    model = add_lora(bare.model, rank=2, alpha=2, dropout=0.0, targets=["q_proj"], projector=False).eval()
+    model = tune(bare.model, Lora(2, 2, 0.0, ["q_proj"])).eval()
     adapted = Policy(model, bare.processor, bare.ref)
     assert can_continue(model)
     for continue_cache in (True, False):

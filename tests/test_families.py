@@ -14,9 +14,10 @@ from transformers.integrations import flex_attention as transformers_flex
 
 from sclvlm.collation import Collator, agreed_layout, logps
 from sclvlm.errors import ConfigError
-from sclvlm.models import Policy, add_lora
+from sclvlm.models import Policy
 from sclvlm.records import PreferencePair
 from sclvlm.rendering import Renderer
+from sclvlm.tuning import Lora, tune
 from tests import families
 
 EXACT = [*families.SEEING, *families.READING]
@@ -126,7 +127,7 @@ def test_flex_attention_takes_the_same_mask(
 @pytest.mark.parametrize("family", ["gemma3_text", "llava", "qwen2_5_vl"])
 def test_adapters_learn_the_same_in_both_layouts(family: str, shapes: list[str]) -> None:
     bare = families.build(family)
-    adapted = add_lora(bare.model, rank=2, alpha=4, dropout=0.0, targets=["q_proj", "v_proj"], projector=False)
+    adapted = tune(bare.model, Lora(2, 4, 0.0, ["q_proj", "v_proj"]))
     with torch.no_grad():
         for parameter in adapted.parameters():
             if parameter.requires_grad:

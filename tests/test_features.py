@@ -11,8 +11,9 @@ from PIL import Image
 from sclvlm.collation import logps
 from sclvlm.feature_files import Features
 from sclvlm.features import picture_weights, why_not_cached, why_not_exact
-from sclvlm.models import Policy, add_lora
+from sclvlm.models import Policy
 from sclvlm.records import PreferencePair
+from sclvlm.tuning import Lora, tune
 from tests import families
 from tests.pictured import SEEING, adapted, both, learning, pair
 
@@ -82,7 +83,7 @@ def test_a_part_that_trains_is_the_reason(part: str) -> None:
 
 def test_a_projector_that_peft_trains_is_the_reason() -> None:
     model = families.build("llava").model
-    trained = add_lora(model, rank=2, alpha=4, dropout=0.0, targets=["q_proj"], projector=True)
+    trained = tune(model, Lora(2, 4, 0.0, ["q_proj"]), projector="full")
     assert "multi_modal_projector.modules_to_save" in str(why_not_cached(trained))
 
 

@@ -26,10 +26,11 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "tally",
         "mismatches",
         "record_kinds",
+        "parts",
     ),
     "judgement": ("grading", "labeling", "metrics", "reporting"),
     "mathematics": ("losses", "objective"),
-    "models": ("models", "rendering", "layouts", "feature_files", "features"),
+    "models": ("quantization", "models", "rendering", "layouts", "feature_files", "features", "saving", "tuning"),
     "batches": ("encodings", "collation", "batching", "references", "engines"),
     "stages": (
         "self_correction",

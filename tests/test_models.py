@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from sclvlm.errors import ConfigError, SclvlmError
-from sclvlm.models import Policy, add_lora, check_model_path, counts_positions, freeze, load_policy, resolve_dtype
+from sclvlm.models import Policy, check_model_path, counts_positions, load_policy, resolve_dtype
+from sclvlm.tuning import Lora, tune
 from tests import tiny
 
 TARGETS = ["q_proj", "k_proj", "qkv", "proj", "fc1", "linear_1"]
 
 
 def adapted(policy: Policy, projector: bool = False) -> Any:
-    return add_lora(policy.model, rank=2, alpha=4, dropout=0.0, targets=TARGETS, projector=projector)
+    return tune(policy.model, Lora(2, 4, 0.0, TARGETS), projector="full" if projector else "frozen")
 
 
 def learning(model: torch.nn.Module) -> list[str]:
@@ -87,7 +88,6 @@ def test_adapters_leave_the_tower_and_the_projector_alone(family: str, tiny_mode
 @pytest.mark.parametrize("family", ["fast_vlm", "llava", "qwen"])
 def test_a_frozen_tower_lets_the_projector_learn(family: str, tiny_model: Callable[[str], Path]) -> None:
     policy = tiny.load(tiny_model(family))
-    freeze(policy.model)
     whole = [name for name in learning(adapted(policy, projector=True)) if "lora_" not in name]
     assert whole
     assert all("projector" in name or "merger" in name for name in whole)

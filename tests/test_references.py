@@ -9,11 +9,12 @@ import torch
 
 from sclvlm.collation import Collator
 from sclvlm.config import ModelSection, TrainSection
-from sclvlm.models import Policy, add_lora
+from sclvlm.models import Policy
 from sclvlm.records import PreferencePair, text_message
 from sclvlm.references import record_key, reference_logps
 from sclvlm.rendering import Renderer
 from sclvlm.training import train
+from sclvlm.tuning import Lora, tune
 from tests import tiny
 
 
@@ -31,7 +32,7 @@ def pair(number: int, reply: str = "A square.", images: tuple[str, ...] = ()) ->
 def collator(tiny_model: Callable[[str], Path]) -> Collator:
     """Of a policy with fresh adapters."""
     policy = tiny.load(tiny_model("llama"))
-    model = add_lora(policy.model, rank=4, alpha=8, dropout=0.0, targets=["q_proj"], projector=False)
+    model = tune(policy.model, Lora(4, 8, 0.0, ["q_proj"]))
     return Collator(Renderer(Policy(model, policy.processor, policy.ref)))
 
 

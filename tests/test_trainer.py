@@ -17,11 +17,12 @@ from transformers import TrainingArguments
 from sclvlm.batching import LengthGroupedSampler
 from sclvlm.collation import Collator, logps
 from sclvlm.errors import SclvlmError
-from sclvlm.models import Policy, add_lora, freeze
+from sclvlm.models import Policy
 from sclvlm.objective import Objective
 from sclvlm.records import PreferencePair, text_message
 from sclvlm.rendering import Renderer
 from sclvlm.trainer import PreferenceTrainer
+from sclvlm.tuning import Lora, tune
 from tests import tiny
 
 QUESTIONS = ["What is it?", "Which colour?", "Hm?", "Is it red or blue?"]
@@ -46,9 +47,8 @@ def adapted(folder: Path, projector: bool = False, dropout: float = 0.0) -> Poli
     """The policy in `folder` with fresh adapters, the same at each call."""
     torch.manual_seed(0)
     policy = tiny.load(folder)
-    freeze(policy.model)
     targets = ["q_proj", "v_proj", "down_proj"]
-    model = add_lora(policy.model, rank=4, alpha=8, dropout=dropout, targets=targets, projector=projector)
+    model = tune(policy.model, Lora(4, 8, dropout, targets), projector="full" if projector else "frozen")
     return Policy(model, policy.processor, policy.ref)
 
 
