@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainerControl
 from transformers.trainer_utils import IntervalStrategy
 
 from sclvlm import training
@@ -22,7 +23,7 @@ from sclvlm.records import Demonstration, text_message
 from sclvlm.rendering import Renderer
 from sclvlm.storage import write_records
 from sclvlm.training import train
-from sclvlm.watching import check_watching, small_is_good
+from sclvlm.watching import StopAt, check_watching, small_is_good
 from tests.test_trainer import adapted, pairs, steps, trainer
 from tests.test_training import _Killed, _Killer, section, settings, written
 
@@ -287,6 +288,14 @@ def test_losses_reach_their_target_from_above_and_other_figures_from_below() -> 
     assert [small_is_good(name) for name in ("eval_loss", "loss", "eval_nll", "eval_exact", "rewards/margins")] == [
         True, True, True, False, False,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("found", "ends"), [((0.7, 0.4), True), ((0.7, 0.6), False), ((0.6, 0.4), False)])
+def test_all_targets_must_be_reached(found: tuple[float, float], ends: bool) -> None:
+    control = TrainerControl()
+    metrics = dict(zip(("eval_exact", "eval_loss"), found, strict=True))
+    StopAt({"eval_exact": 0.65, "loss": 0.5}).on_evaluate(None, None, control, metrics)
+    assert control.should_training_stop is ends
 
 
 def test_the_progress_line_tells_of_held_out_figures(
