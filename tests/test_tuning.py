@@ -227,7 +227,7 @@ def test_a_starting_adapter_is_part_of_what_training_begins_with(
 def test_a_starting_adapter_of_other_parts_is_told(
     ways: dict[str, Any], start: Path, tiny_model: Callable[[str], Path]
 ) -> None:
-    with pytest.raises(ConfigError, match=r"model\.adapter .* is of another form: it has .*, asked for: .*projector"):
+    with pytest.raises(ConfigError, match=r"model\.adapter .* is of another form: it has .*, asked for: "):
         tune(tiny.load(tiny_model("llava")).model, LORA, **ways, adapter=str(start))
 
 
