@@ -156,6 +156,13 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
+    def _load_best_model(self) -> None:
+        best = Path(self.state.best_model_checkpoint)
+        if (best / LEARNED).is_file():
+            load_learned(self.model, best)
+        else:
+            super()._load_best_model()
+
     def _measure(
         self, losses: Tensor, policy: Logps, reference: Tensor | None, desirable: Tensor | None, mismatched: bool
     ) -> None:

@@ -39,7 +39,8 @@ def section(folder: Path, **settings: Any) -> ModelSection:
 
 def settings(**changes: Any) -> TrainSection:
     args = {**ARGS, **changes.pop("args", {})}
-    return TrainSection(lora=LoraSection(rank=2, alpha=4, dropout=0.1), args=args, **changes)
+    lora = LoraSection(rank=2, alpha=4, dropout=0.1)
+    return TrainSection(**{"lora": lora, **changes}, args=args)
 
 
 def written(folder: Path, records: Any) -> Path:

@@ -135,24 +135,29 @@ def test_held_out_pictures_go_the_way_of_the_others(
     assert (run / "reference.jsonl").exists() == (reference == "cached")
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "adapter_model.safetensors")
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    """What training wrote, an adapter or a whole model."""
+    (file,) = run.glob("[am]*/*model.safetensors")
+    return load_file(file)
 
 
-def test_the_adapter_that_is_written_is_the_best_one(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("trained", [{}, {"lora": None}], ids=["adapter", "whole model"])
+def test_what_is_written_is_the_best_one(
+    trained: dict[str, Any], tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
     # The held-out sides are exchanged: each step makes it worse, so the first one is the best.
     file, model = written(tmp_path, pairs(None)), section(tiny_model("llama"))
     args = {**BY_STEP, "max_steps": 4, "learning_rate": 0.05, "lr_scheduler_type": "constant"}
     keys = ("save_steps", "per_device_train_batch_size")
-    plain = settings(args={**args, "max_steps": 1})
+    plain = settings(**trained, args={**args, "max_steps": 1})
     train(file, tmp_path / "first", model=model, settings=plain, seed=0, held_out=apart(tmp_path))
-    best = settings(args={**args, "load_best_model_at_end": True})
+    best = settings(**trained, args={**args, "load_best_model_at_end": True})
     assert all(key in best.args for key in keys)
     train(file, tmp_path / "best", model=model, settings=best, seed=0, held_out=apart(tmp_path))
     found = history(tmp_path / "best", "eval_loss")
     assert len(found) == 4
     assert min(found) == found[0] < found[-1] - 0.1
-    kept, first = weights(tmp_path / "best" / "adapter"), weights(tmp_path / "first" / "adapter")
+    kept, first = weights(tmp_path / "best"), weights(tmp_path / "first")
     assert all(torch.equal(value, first[name]) for name, value in kept.items())
 
 
