@@ -91,6 +91,7 @@ def test_a_group_of_four_shares_its_prompt(family: str) -> None:
         prompt=[text_message("user", "What is it?")],
         completions=[[text_message("assistant", reply)] for reply in replies],
         images=(),
+        weight=1.0,
     )
     batch = Collator(Renderer(policy), "shared")([group])
     assert len(batch["inputs"]["input_ids"]) == 1
