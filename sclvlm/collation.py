@@ -13,12 +13,12 @@ from torch.nn import functional as F
 
 from sclvlm.encodings import Encodings, encode_once
 from sclvlm.errors import ConfigError, SclvlmError
-from sclvlm.feature_files import cache_folder
 from sclvlm.features import FeatureCache, why_not_cached, why_not_exact
+from sclvlm.features.files import cache_folder
 from sclvlm.layouts import Rows, lay_out, positions, shared_pays, sibling_mask, why_not_shared
 from sclvlm.losses import length_weights
-from sclvlm.mismatches import Mismatched, Trainable, labels_of
 from sclvlm.models import UNFIT, rounding, scoring
+from sclvlm.records.mismatches import Mismatched, Trainable, labels_of
 from sclvlm.rendering import Encoded, Renderer, load_images, pad
 
 log = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from sclvlm.feature_files import FeatureFiles
 from sclvlm.features import FeatureCache
-from sclvlm.mismatches import Trainable
+from sclvlm.features.files import FeatureFiles
 from sclvlm.progress import progress
+from sclvlm.records.mismatches import Trainable
 from sclvlm.rendering import Encoded, Renderer, load_images
 
 Place = tuple[str, tuple[str, ...]]

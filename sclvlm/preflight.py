@@ -12,8 +12,8 @@ from sclvlm.config import AskSection, Config, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import READS
 from sclvlm.prompts import load_prompt
-from sclvlm.record_kinds import kind_of
 from sclvlm.records import Demonstration, PreferencePair, Sample, UnpairedCompletion
+from sclvlm.records.kinds import kind_of
 from sclvlm.storage import read_records, unique_by
 
 
@@ -49,7 +49,7 @@ def _check_prompts(ask: AskSection) -> None:
 
 def _check_model(config: Config) -> None:
     from sclvlm.models import check_model_path, resolve_device
-    from sclvlm.quantization import check_quantization
+    from sclvlm.models.quantization import check_quantization
 
     check_model_path(config.model.path)
     check_quantization(config.model.quantization, resolve_device(config.model.device))
@@ -65,7 +65,7 @@ def _check_objective(settings: TrainSection) -> None:
 
 
 def _check_watching(config: Config) -> None:
-    from sclvlm.watching import check_watching
+    from sclvlm.trainer.watching import check_watching
 
     assert config.train is not None, "checked for a config that trains"
     held_out = config.data.held_out is not None or config.train.held_out_share > 0

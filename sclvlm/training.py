@@ -15,22 +15,22 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
-from sclvlm.batching import TokenBatchSampler
 from sclvlm.collation import Collator, PromptBatch, agreed_features, agreed_layout
 from sclvlm.config import ModelSection, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import weights_hash
 from sclvlm.losses import NEEDS_KL
-from sclvlm.mismatches import labels_of
 from sclvlm.models import Policy, load_policy
+from sclvlm.models.saving import write_model
 from sclvlm.objective import Objective
 from sclvlm.progress import Advance, console, progress
+from sclvlm.records.mismatches import labels_of
 from sclvlm.references import reference_logps
 from sclvlm.rendering import Renderer
-from sclvlm.saving import write_model
 from sclvlm.storage import describe, remove_folder, write_json
 from sclvlm.trainer import PreferenceTrainer
-from sclvlm.training_records import (
+from sclvlm.trainer.batching import TokenBatchSampler
+from sclvlm.trainer.records import (
     Fitting,
     check_estimate,
     fitting_records,
@@ -39,8 +39,8 @@ from sclvlm.training_records import (
     token_batches,
     write_counts,
 )
+from sclvlm.trainer.watching import check_best_is_saved, watchers, watching_arguments
 from sclvlm.tuning import Lora, frozen_copy, tune
-from sclvlm.watching import check_best_is_saved, watchers, watching_arguments
 
 OWN_ARGUMENTS = {
     "logging_steps": 10,

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sclvlm import training
-from sclvlm.batching import TokenBatchSampler, TokenBudget
 from sclvlm.collation import Collator, Layout, Size
 from sclvlm.records import PreferencePair, text_message
 from sclvlm.rendering import Renderer
+from sclvlm.trainer.batching import TokenBatchSampler, TokenBudget
 from sclvlm.training import train
 from tests.test_trainer import adapted, trainable, trainer
 from tests.test_training import _Killed, _Killer, losses, section, settings, written

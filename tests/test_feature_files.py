@@ -19,8 +19,8 @@ from transformers import Trainer
 
 from sclvlm.collation import logps, token_logps
 from sclvlm.errors import SclvlmError
-from sclvlm.feature_files import GB, FeatureFiles, Features, cache_folder
 from sclvlm.features import FeatureCache
+from sclvlm.features.files import GB, FeatureFiles, Features, cache_folder
 from sclvlm.models import Policy, scoring
 from sclvlm.records import PreferencePair
 from tests import families

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from sclvlm.collation import logps
-from sclvlm.feature_files import Features
 from sclvlm.features import picture_weights, why_not_cached, why_not_exact
+from sclvlm.features.files import Features
 from sclvlm.models import Policy
 from sclvlm.records import PreferencePair
 from sclvlm.tuning import Lora, tune

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sclvlm.errors import ConfigError
-from sclvlm.held_out import Split, hold_out
 from sclvlm.records import Demonstration, text_message
+from sclvlm.records.held_out import Split, hold_out
 
 
 def shown(name: str, question: str = "Which colour?", images: Sequence[str] = ()) -> Demonstration:

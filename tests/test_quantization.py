@@ -10,14 +10,13 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from sclvlm import quantization
 from sclvlm.config import Config, ModelSection
 from sclvlm.errors import ConfigError
 from sclvlm.fingerprints import stage_inputs
-from sclvlm.models import load_policy
+from sclvlm.models import load_policy, quantization
+from sclvlm.models.quantization import check_quantization, quantized
 from sclvlm.parts import part_of
 from sclvlm.preflight import check_inputs
-from sclvlm.quantization import check_quantization, quantized
 from sclvlm.training import merge, origin
 from sclvlm.tuning import Lora, tune
 from tests import families, tiny

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import TrainingArguments
 
-from sclvlm.batching import LengthGroupedSampler
 from sclvlm.collation import Collator, logps
 from sclvlm.errors import SclvlmError
 from sclvlm.models import Policy
@@ -22,6 +21,7 @@ from sclvlm.objective import Objective
 from sclvlm.records import PreferencePair, text_message
 from sclvlm.rendering import Renderer
 from sclvlm.trainer import PreferenceTrainer
+from sclvlm.trainer.batching import LengthGroupedSampler
 from sclvlm.tuning import Lora, tune
 from tests import tiny
 

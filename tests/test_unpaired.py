@@ -16,16 +16,16 @@ from pydantic import ValidationError
 from torch import tensor
 
 from sclvlm import training
-from sclvlm.batching import LengthGroupedSampler, interleaved
 from sclvlm.collation import Collator, cut, logps
 from sclvlm.errors import ConfigError, SclvlmError
-from sclvlm.mismatches import Mismatched, mismatch
 from sclvlm.objective import Objective
-from sclvlm.record_kinds import kind_of
 from sclvlm.records import Demonstration, PreferencePair, UnpairedCompletion, text_message
+from sclvlm.records.kinds import kind_of
+from sclvlm.records.mismatches import Mismatched, mismatch
 from sclvlm.rendering import Renderer
+from sclvlm.trainer.batching import LengthGroupedSampler, interleaved
+from sclvlm.trainer.records import read_training_records
 from sclvlm.training import train
-from sclvlm.training_records import read_training_records
 from tests.test_trainer import adapted, pairs, steps
 from tests.test_trainer import trainer as trainer_of
 from tests.test_training import _Killed, _Killer, losses, section, settings, written

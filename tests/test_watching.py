@@ -22,8 +22,8 @@ from sclvlm.preflight import check_inputs
 from sclvlm.records import Demonstration, text_message
 from sclvlm.rendering import Renderer
 from sclvlm.storage import write_records
+from sclvlm.trainer.watching import StopAt, check_watching, small_is_good
 from sclvlm.training import train
-from sclvlm.watching import StopAt, check_watching, small_is_good
 from tests.test_trainer import adapted, pairs, steps, trainer
 from tests.test_training import _Killed, _Killer, section, settings, written
 

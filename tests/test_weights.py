@@ -15,7 +15,7 @@ from sclvlm.losses import wpo_weights
 from sclvlm.records import Demonstration, PreferencePair
 from sclvlm.rendering import Renderer
 from sclvlm.storage import read_records, to_line, write_records
-from sclvlm.training_records import read_training_records
+from sclvlm.trainer.records import read_training_records
 from tests.test_trainer import adapted, pairs, steps, trainable, trainer
 
 WEIGHTS = (3.0, 0.0, 1.0, 0.5)

@@ -81,7 +81,7 @@ def kl_estimate(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """KTO's reference point: the mean log-ratio of all completions given, but at least 0. (P, N) to ().
 
     Carries no gradient. arXiv 2402.01306, section 4, gives it each prompt with the completion of another one, as
-    training does (`sclvlm.mismatches`). A batch's own completions cost no pass more, but were picked for what is to
-    be learnt.
+    training does (`sclvlm.records.mismatches`). A batch's own completions cost no pass more, but were picked for what
+    is to be learnt.
     """
     return (logps - ref_logps).detach().mean().clamp(min=0)

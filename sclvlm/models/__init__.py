@@ -24,7 +24,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from sclvlm.errors import ConfigError, SclvlmError
-from sclvlm.quantization import Quantization, check_quantization, quantized
+from sclvlm.models.quantization import Quantization, check_quantization, quantized
 from sclvlm.records import ModelRef
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")

@@ -20,7 +20,7 @@ import transformers
 from torch import Tensor
 
 from sclvlm.errors import SclvlmError
-from sclvlm.feature_files import BY_LAYER, BoundedFolder, FeatureFiles, flat
+from sclvlm.features.files import BY_LAYER, BoundedFolder, FeatureFiles, flat
 from sclvlm.models import UNFIT, Policy, accepts, computing_dtype, rounding, scoring, unwrapped
 from sclvlm.storage import file_hash
 
@@ -134,7 +134,7 @@ def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class FeatureCache:
-    """Computes what is missing in a folder of features, which stays within `limit_gb` (`feature_files.BoundedFolder`).
+    """Computes what is missing in a folder of features, which stays within `limit_gb` (`files.BoundedFolder`).
 
     `files` is what reads; keep this object for as long, it holds the claim.
     """

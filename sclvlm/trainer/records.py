@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 
 from transformers import TrainingArguments
 
-from sclvlm.batching import TokenBatchSampler, TokenBudget
 from sclvlm.collation import Collator, Size
 from sclvlm.config import TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
-from sclvlm.held_out import Split, hold_out
 from sclvlm.losses import NEEDS_KL, NEEDS_PAIRS
-from sclvlm.mismatches import labels_of, mismatch
-from sclvlm.record_kinds import kind_of
 from sclvlm.records import Demonstration, PreferencePair, UnpairedCompletion
+from sclvlm.records.held_out import Split, hold_out
+from sclvlm.records.kinds import kind_of
+from sclvlm.records.mismatches import labels_of, mismatch
 from sclvlm.storage import read_records, write_json
-from sclvlm.watching import check_watching
+from sclvlm.trainer.batching import TokenBatchSampler, TokenBudget
+from sclvlm.trainer.watching import check_watching
 
 log = logging.getLogger(__name__)
 

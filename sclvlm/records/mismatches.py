@@ -9,8 +9,8 @@ from functools import partial
 from pydantic import BaseModel, ConfigDict
 
 from sclvlm.errors import ConfigError, SclvlmError
-from sclvlm.held_out import prompt_key
 from sclvlm.records import Demonstration, Message, PreferencePair, UnpairedCompletion
+from sclvlm.records.held_out import prompt_key
 
 
 class Mismatched(BaseModel):

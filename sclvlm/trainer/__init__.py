@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
-from sclvlm.batching import LengthGroupedSampler, TokenBatchSampler
 from sclvlm.collation import Logps, PromptBatch, logps
 from sclvlm.errors import SclvlmError
 from sclvlm.losses import accuracy, kl_estimate, rewards
 from sclvlm.models import scoring
+from sclvlm.models.saving import LEARNED, adapter_holds_all, load_learned, save_learned
 from sclvlm.objective import Objective
-from sclvlm.saving import LEARNED, adapter_holds_all, load_learned, save_learned
-from sclvlm.tally import Tally
+from sclvlm.trainer.batching import LengthGroupedSampler, TokenBatchSampler
+from sclvlm.trainer.tally import Tally
 
 OF_TRAINING = ("loss", "train_loss")  # one of them stands in what the Trainer logs of training
 
