@@ -28,7 +28,7 @@ demo: data
 
 # The demo with smaller numbers, for continuous integration: every stage, no claim.
 demo-short: data
-	$(BIN)/sclvlm run configs/student.yaml run.dir=runs/short/student train.args.max_steps=25 train.args.eval_delay=0
+	$(BIN)/sclvlm run configs/student.yaml run.dir=runs/short/student train.args.max_steps=25 train.args.eval_delay=0 train.args.eval_steps=25
 	$(BIN)/sclvlm run configs/demo.yaml run.dir=runs/short/demo model.path=runs/short/student/train/model \
 		infer.limit=192 evaluate.limit=128
 
