@@ -12,7 +12,7 @@ from sclvlm.fingerprints import NEUTRAL
 
 ROOT = Path(__file__).parents[1]
 WHOLE: dict[type[Section], tuple[str, str]] = {  # sections handed over as keyword arguments
-    ModelSection: ("models", "load_policy"),
+    ModelSection: ("models/__init__", "load_policy"),
     LabelSection: ("labeling", "label_pairs"),
     ReportSection: ("reporting/build", "build_report"),
 }
