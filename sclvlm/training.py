@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from difflib import get_close_matches
@@ -88,7 +88,8 @@ def train(
         check_estimate(arguments)
         fitting, apart = mismatched([fitting, apart], plain, settings.max_length, seed)
     collator = Collator(renderer, agreed_layout(settings.layout, renderer, fitting.kept, encodings), encodings)
-    score = partial(_examples, collator, folder / "reference.jsonl", arguments, model, settings)
+    scored = objective.needs_reference and settings.reference == "cached"
+    score = _scorer(collator, folder / "reference.jsonl", arguments, model, settings) if scored else _unscored
     trainer = PreferenceTrainer(
         model=adapted.model,
         args=arguments,
@@ -96,13 +97,11 @@ def train(
         eval_dataset=score(apart) if apart.kept else None,
         lengths=fitting.lengths,
         labels=labels_of(fitting.kept) or None,
-        batches=token_batches(fitting, collator.layout == "shared", settings, seed)
-        if settings.tokens_per_batch
-        else None,
+        batches=token_batches(fitting, collator.layout == "shared", settings, seed),
         data_collator=partial(_collated, collator),
         objective=objective,
         surplus_weight=settings.surplus_weight,
-        reference_model=_reference_model(adapted.model, settings, model.adapter),
+        reference_model=_reference_model(adapted.model, settings, model.adapter, objective),
     )
     for watcher in watchers(settings) if apart.kept else []:
         trainer.add_callback(watcher)
@@ -148,9 +147,9 @@ def _tuned(policy: Policy, settings: TrainSection, adapter: str | None) -> Polic
     return Policy(tune(policy.model, lora, **settings.ways, adapter=adapter), policy.processor, policy.ref)
 
 
-def _reference_model(model: Any, settings: TrainSection, adapter: str | None) -> Any | None:
+def _reference_model(model: Any, settings: TrainSection, adapter: str | None, objective: Objective) -> Any | None:
     """A copy of the policy as it begins, if there will be need of one: fresh adapters can be switched off instead."""
-    live = settings.reference == "live" and objective_of(settings).needs_reference
+    live = settings.reference == "live" and objective.needs_reference
     fresh = settings.writes_adapter and adapter is None
     return frozen_copy(model) if live and not fresh else None
 
@@ -212,27 +211,23 @@ class _Examples(torch.utils.data.Dataset[_Example]):
         return _Example(self.records[index], self.references[index])
 
 
-def _examples(
-    collator: Collator,
-    file: Path,
-    arguments: TrainingArguments,
-    model: ModelSection,
-    settings: TrainSection,
-    part: Fitting,
-) -> _Examples:
-    """The records of `part`, with what the reference gives them where that is read, and scored before."""
-    if not (objective_of(settings).needs_reference and settings.reference == "cached"):
-        return _Examples(part.kept, [None] * len(part.kept))
-    references = reference_logps(
+def _unscored(part: Fitting) -> _Examples:
+    return _Examples(part.kept, [None] * len(part.kept))
+
+
+def _scorer(
+    collator: Collator, file: Path, arguments: TrainingArguments, model: ModelSection, settings: TrainSection
+) -> Callable[[Fitting], _Examples]:
+    """What gives records the log-probabilities of the reference, scored before; the model is hashed here, once."""
+    scored = partial(
+        reference_logps,
         file,
-        part.kept,
-        part.lengths,
-        collator,
+        collator=collator,
         origin=origin(model),
         batch_size=arguments.per_device_train_batch_size,
         surplus_weight=settings.surplus_weight,
     )
-    return _Examples(part.kept, references)
+    return lambda part: _Examples(part.kept, scored(part.kept, part.lengths))
 
 
 def _collated(collator: Collator, examples: Sequence[_Example]) -> PromptBatch:

@@ -231,45 +231,34 @@ class PreferencePair(TrainingRecord):
         return self
 
 
-class Demonstration(TrainingRecord):
+class SingleCompletion(TrainingRecord):
+    """A prompt with one completion."""
+
+    id: str = Field(min_length=1)
+    prompt: list[Message] = Field(min_length=1)
+    completion: list[Message] = Field(min_length=1)
+    images: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def completions(self) -> tuple[list[Message], ...]:
+        """The one completion."""
+        return (self.completion,)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        _check_images(self.prompt, self.images)
+        return self
+
+
+class Demonstration(SingleCompletion):
     """A prompt with the one completion to imitate (loss `sft`): TRL's prompt-completion format."""
 
-    id: str = Field(min_length=1)
-    prompt: list[Message] = Field(min_length=1)
-    completion: list[Message] = Field(min_length=1)
-    images: tuple[str, ...] = ()
-    source: str = ""
 
-    @property
-    def completions(self) -> tuple[list[Message], ...]:
-        """The one completion."""
-        return (self.completion,)
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
-        _check_images(self.prompt, self.images)
-        return self
-
-
-class UnpairedCompletion(TrainingRecord):
+class UnpairedCompletion(SingleCompletion):
     """A prompt with one completion and whether it is a desirable one (loss `kto`): TRL's unpaired format."""
 
-    id: str = Field(min_length=1)
-    prompt: list[Message] = Field(min_length=1)
-    completion: list[Message] = Field(min_length=1)
     label: bool = Field(strict=True)
-    images: tuple[str, ...] = ()
-    source: str = ""
-
-    @property
-    def completions(self) -> tuple[list[Message], ...]:
-        """The one completion."""
-        return (self.completion,)
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
-        _check_images(self.prompt, self.images)
-        return self
 
 
 def text_message(role: str, text: str, *, images: int = 0) -> Message:

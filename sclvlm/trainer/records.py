@@ -113,9 +113,10 @@ def mismatched(parts: Sequence[Fitting], collator: Collator, max_length: int, se
         yield Fitting(kept, [collator.size(record) for record in kept], part.long)
 
 
-def token_batches(fitting: Fitting, shared: bool, settings: TrainSection, seed: int) -> TokenBatchSampler:
-    """Batches that fill train.tokens_per_batch. shared: whether rows hold all completions of a prompt."""
-    assert settings.tokens_per_batch is not None, "asked for"
+def token_batches(fitting: Fitting, shared: bool, settings: TrainSection, seed: int) -> TokenBatchSampler | None:
+    """Batches that fill train.tokens_per_batch, if it is set. shared: whether rows hold all completions of a prompt."""
+    if settings.tokens_per_batch is None:
+        return None
     count = len(fitting.kept[0].completions)
     most = settings.args.get("per_device_train_batch_size")
     budget = TokenBudget(settings.tokens_per_batch, count, shared and count > 1, most)
