@@ -16,9 +16,11 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from sclvlm.engines import Opening, Reply
+from sclvlm.engines.cache import RowCache
+from sclvlm.engines.drafts import Draft
 from sclvlm.engines.sampling import RowSampler, row_seed
 from sclvlm.models import Policy, accepts, counts_positions, unwrapped
 from sclvlm.records import Message, text_message
@@ -107,36 +109,32 @@ class _ContinuedTurns(_Turns):
 
     def __init__(self, engine: HFEngine, images: list[list[Image.Image]]) -> None:
         super().__init__(engine, images)
-        self.cache = DynamicCache(config=self.policy.model.config)
-        self.mask = torch.zeros((len(images), 0), dtype=torch.long, device=self.policy.device)
+        self.cache = self._empty()
         self.unseen: list[list[int]] = [[] for _ in images]  # picked, but not yet in the cache
+
+    def _empty(self) -> RowCache:
+        return RowCache(self.policy.model.config, len(self.images), self.policy.device)
 
     @torch.inference_mode()
     def reply(self, conversations: list[list[Message]], sampler: RowSampler) -> list[Reply]:
+        self.cache.rejoin()
         rows, images = self._additions(conversations)
         ids, mask = pad(rows, self.policy.pad_id, left=True)
-        logits = self._extend(ids.to(self.mask.device), mask.to(self.mask.device), images)
-        stop = torch.tensor(self.policy.stop_ids, device=logits.device)
-        active = torch.ones(len(rows), dtype=torch.bool, device=logits.device)
-        picked, logps, lives = [], [], []
-        for step in range(self.engine.max_new_tokens):
-            tokens, token_logps = sampler.pick(logits, step)
-            picked.append(tokens)
-            logps.append(token_logps * active)
-            lives.append(active)
-            active = active & ~torch.isin(tokens, stop)
-            if not active.any() or step + 1 == self.engine.max_new_tokens:
-                break
-            logits = self._extend(tokens[:, None], active[:, None].long(), {})
-        self.unseen = [[token] if live else [] for token, live in zip(tokens.tolist(), active.tolist(), strict=True)]
-        lengths = torch.stack(lives).sum(0).tolist()
-        written = torch.stack(picked, 1).tolist()
-        sums = torch.stack(logps).sum(0).tolist()
-        return [self.finish(row[:length], logp) for row, length, logp in zip(written, lengths, sums, strict=True)]
+        logits = self._extend(ids.to(self.policy.device), mask.to(self.policy.device), images)
+        draft = Draft(len(rows), self.engine.max_new_tokens, self.policy.stop_ids, logits.device)
+        while draft.write(self.cache.present, *sampler.pick(logits, draft.step, self.cache.present)):
+            active = draft.active[self.cache.present]
+            if 2 * active.sum() <= len(active):  # copying what stays is worth half of the work
+                self.cache.keep(active)
+                active = active[active]
+            logits = self._extend(draft.last(self.cache.present), active[:, None].long(), {})
+        written = draft.replies()
+        self.unseen = [[] if stopped else tokens[-1:] for tokens, stopped, _ in written]
+        return [self.finish(tokens, logp) for tokens, _, logp in written]
 
     def _additions(self, conversations: list[list[Message]]) -> tuple[list[list[int]], dict[str, Tensor]]:
         """What each conversation adds to the cache: all of it at first, then the follow-up."""
-        if self.mask.shape[1] == 0:
+        if self.cache.mask.shape[1] == 0:
             return self.encode(conversations)
         added = [self.renderer.follow_up(said[:-1], said[-1]) for said in conversations]
         if any(ids is None for ids in added):
@@ -146,18 +144,16 @@ class _ContinuedTurns(_Turns):
 
     def _start_over(self) -> None:
         log.warning("the chat template rewrites earlier turns: each turn is encoded anew")
-        self.cache = DynamicCache(config=self.policy.model.config)
-        self.mask = self.mask[:, :0]
+        self.cache = self._empty()
 
     def _extend(self, ids: Tensor, mask: Tensor, images: dict[str, Tensor]) -> Tensor:
-        """Run `ids` (rows, new) behind the cache; float32 logits (rows, vocabulary) of the last position."""
-        seen = self.mask.shape[1]
-        self.mask = torch.cat([self.mask, mask], 1)
+        """Run `ids` (present, new) behind the cache; float32 logits (present, vocabulary) of the last position."""
+        mask = self.cache.add(mask)
         output = self.policy.model(
             input_ids=ids,
-            attention_mask=self.mask,
-            position_ids=position_ids(self.mask)[:, seen:],
-            cache=self.cache,
+            attention_mask=mask,
+            position_ids=position_ids(mask)[:, -ids.shape[1] :],
+            cache=self.cache.cache,
             use_cache=True,
             logits_to_keep=torch.tensor([ids.shape[1] - 1], device=ids.device),  # as in collation.logps
             **images,

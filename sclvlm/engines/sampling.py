@@ -26,18 +26,22 @@ class RowSampler:
         uniform = [torch.rand(steps, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         self._uniform = torch.stack(uniform).double()  # (rows, steps)
 
-    def pick(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Tokens (rows,) for float32 `logits` (rows, vocabulary), and their log-probabilities at temperature 1."""
-        tokens = logits.argmax(-1) if self._temperature == 0 else self._draw(logits, step)
+    def pick(self, logits: Tensor, step: int, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Tokens (picked,) for float32 `logits` (picked, vocabulary), and their log-probabilities at temperature 1.
+
+        rows: which ones are picked for, as indices (picked,); None for all.
+        """
+        tokens = logits.argmax(-1) if self._temperature == 0 else self._draw(logits, step, rows)
         logps = logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
         return tokens, logps
 
-    def _draw(self, logits: Tensor, step: int) -> Tensor:
+    def _draw(self, logits: Tensor, step: int, rows: Tensor | None) -> Tensor:
         weights = (logits / self._temperature).softmax(-1).double()
         if self._top_p < 1:
             weights = _nucleus(weights, self._top_p)
         cdf = weights.cumsum(-1)
-        threshold = self._uniform[:, step, None].to(cdf.device) * cdf[:, -1:]
+        uniform = self._uniform[:, step] if rows is None else self._uniform[rows.cpu(), step]
+        threshold = uniform[:, None].to(cdf.device) * cdf[:, -1:]
         return torch.searchsorted(cdf, threshold, right=True).clamp(max=cdf.shape[-1] - 1)[:, 0]
 
 
