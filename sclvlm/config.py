@@ -80,6 +80,9 @@ class DataSection(Section):
     """Records like those trained on, to measure training on and never to train on; see train.args.eval_strategy."""
     test: str | None = None
     """Questions to measure on (samples.jsonl): evaluate reads it."""
+    strict: bool = False
+    """End the run at the first training record that conflicts with itself (chosen equals rejected, say) instead of
+    leaving it out."""
 
 
 class AskSection(Section):

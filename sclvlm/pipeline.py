@@ -151,7 +151,13 @@ def train(job: Job) -> Facts:
     settings = _section(config.train)
     held_out = Path(config.data.held_out) if config.data.held_out else None
     fine_tune(
-        pairs_file(config), folder, model=config.model, settings=settings, seed=config.run.seed, held_out=held_out
+        pairs_file(config),
+        folder,
+        model=config.model,
+        settings=settings,
+        seed=config.run.seed,
+        held_out=held_out,
+        strict=config.data.strict,
     )
     whole = settings.merge or not settings.writes_adapter
     adapter = {"adapter": str(folder / "adapter")} if settings.writes_adapter else {}

@@ -14,6 +14,7 @@ from sclvlm.fingerprints import READS
 from sclvlm.prompts import load_prompt
 from sclvlm.records import Demonstration, PreferencePair, Sample, UnpairedCompletion
 from sclvlm.records.kinds import kind_of
+from sclvlm.screening import Screen
 from sclvlm.storage import read_records, unique_by
 
 
@@ -97,7 +98,7 @@ def _check_records(config: Config, stages: set[str]) -> None:
             _check_images(Path(path), first)
     for file in (config.data.pairs, config.data.held_out) if "train" in stages else ():
         if file is not None:
-            _check_images(Path(file), _training_records(Path(file)))
+            _check_images(Path(file), _training_records(Path(file), strict=config.data.strict))
 
 
 def read_samples(path: str) -> Iterator[Sample]:
@@ -105,8 +106,10 @@ def read_samples(path: str) -> Iterator[Sample]:
     return unique_by(read_records(Path(path), Sample), lambda sample: sample.id, Path(path))
 
 
-def _training_records(path: Path) -> Iterator[Sample | PreferencePair | Demonstration | UnpairedCompletion]:
-    return read_records(path, kind_of(path))
+def _training_records(
+    path: Path, *, strict: bool
+) -> Iterator[Sample | PreferencePair | Demonstration | UnpairedCompletion]:
+    return read_records(path, kind_of(path), skip=Screen(strict).skips)
 
 
 def _check_images(path: Path, records: Iterable[Sample | PreferencePair | Demonstration | UnpairedCompletion]) -> None:

@@ -24,11 +24,13 @@ R = TypeVar("R", bound=Record)
 BLOCK = 1 << 16
 
 
-def read_records(path: Path, model: type[R]) -> Iterator[R]:
+def read_records(
+    path: Path, model: type[R], *, skip: Callable[[str, dict[str, Any]], bool] | None = None
+) -> Iterator[R]:
     """The records of `path`, one at a time, with absolute image paths.
 
-    Raises SclvlmError naming file:line:field for a line that breaks the record's rules, and for a file that
-    is missing or holds no record.
+    skip: is told file:line and the fields of each line, and says whether to pass it over. Raises SclvlmError naming
+    file:line:field for a line that breaks the record's rules, and for a file that is missing or holds no record.
     """
     if not path.is_file():
         raise SclvlmError(f"{path}: no such file. Expected JSON lines of {model.__name__} records.")
@@ -37,7 +39,10 @@ def read_records(path: Path, model: type[R]) -> Iterator[R]:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 empty = False
-                yield _parse(line, f"{path}:{number}", model, path.parent)
+                where = f"{path}:{number}"
+                data = _object(line, where)
+                if skip is None or not skip(where, data):
+                    yield _record(data, where, model, path.parent)
     if empty:
         raise SclvlmError(f"{path}: the file is empty, expected at least one {model.__name__} record a line.")
 
@@ -159,7 +164,7 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _parse(line: bytes, where: str, model: type[R], folder: Path) -> R:
+def _object(line: bytes, where: str) -> dict[str, Any]:
     try:
         data = json.loads(line)
     except UnicodeDecodeError as error:
@@ -168,6 +173,10 @@ def _parse(line: bytes, where: str, model: type[R], folder: Path) -> R:
         raise SclvlmError(f"{where}: not a JSON object ({error.msg} at column {error.colno}).") from None
     if not isinstance(data, dict):
         raise SclvlmError(f"{where}: expected a JSON object, got {type(data).__name__}.")
+    return data
+
+
+def _record(data: dict[str, Any], where: str, model: type[R], folder: Path) -> R:
     try:
         record = model.model_validate(data)
     except ValidationError as error:

@@ -27,6 +27,7 @@ from sclvlm.progress import Advance, console, progress
 from sclvlm.records.mismatches import labels_of
 from sclvlm.references import reference_logps
 from sclvlm.rendering import Renderer
+from sclvlm.screening import Screen
 from sclvlm.storage import describe, remove_folder, write_json
 from sclvlm.trainer import PreferenceTrainer
 from sclvlm.trainer.batching import TokenBatchSampler
@@ -64,16 +65,19 @@ def train(
     settings: TrainSection,
     seed: int,
     held_out: Path | None = None,
+    strict: bool = False,
 ) -> None:
     """Fine-tune `model` on `pairs`; write `folder`/history.json and /adapter, or /model where no adapter holds all.
 
     With train.merge there is /model too.
 
-    held_out: records to measure on. A run that was killed goes on from its last whole checkpoint.
+    held_out: records to measure on. strict: a record that conflicts with itself is an error, and not left out. A run
+    that was killed goes on from its last whole checkpoint.
     """
     torch.manual_seed(seed)  # fresh adapters are random
     objective = objective_of(settings)
-    records = split_records(pairs, held_out, settings, seed)
+    screen = Screen(strict)
+    records = split_records(pairs, held_out, settings, seed, screen)
     policy = load_policy(**{**model.model_dump(), "adapter": None})
     arguments = _arguments(folder / "checkpoints", settings, policy, seed, held_out=bool(records.held_out))
     adapted = _tuned(policy, settings, model.adapter)
@@ -83,7 +87,7 @@ def train(
     )
     plain = Collator(renderer, encodings=encodings)
     fitting, apart = (fitting_records(side, plain, settings.max_length) for side in records)
-    write_counts(folder / "data.json", fitting, apart)
+    write_counts(folder / "data.json", fitting, apart, screen)
     if objective.loss in NEEDS_KL:
         check_estimate(arguments)
         fitting, apart = mismatched([fitting, apart], plain, settings.max_length, seed)

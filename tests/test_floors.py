@@ -13,7 +13,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS: dict[str, tuple[str, ...]] = {
     "words": ("records", "errors"),
-    "text": ("storage", "config", "parts", "prompts", "answers", "export", "progress", "runs", "fingerprints"),
+    "text": (
+        "storage",
+        "config",
+        "parts",
+        "prompts",
+        "answers",
+        "export",
+        "screening",
+        "progress",
+        "runs",
+        "fingerprints",
+    ),
     "judgement": ("grading", "labeling", "metrics", "reporting"),
     "mathematics": ("losses", "objective"),
     "models": ("models", "rendering", "layouts", "features", "tuning"),

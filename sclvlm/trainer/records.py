@@ -18,7 +18,8 @@ from sclvlm.records import Demonstration, PreferencePair, UnpairedCompletion
 from sclvlm.records.held_out import Split, hold_out
 from sclvlm.records.kinds import kind_of
 from sclvlm.records.mismatches import labels_of, mismatch
-from sclvlm.storage import read_records, write_json
+from sclvlm.screening import Screen, read_sound
+from sclvlm.storage import write_json
 from sclvlm.trainer.batching import TokenBatchSampler, TokenBudget
 from sclvlm.trainer.watching import check_watching
 
@@ -38,36 +39,37 @@ class Fitting(NamedTuple):
         return [sum(size) for size in self.sizes]
 
 
-def split_records(pairs: Path, held_out: Path | None, settings: TrainSection, seed: int) -> Split[Any]:
+def split_records(pairs: Path, held_out: Path | None, settings: TrainSection, seed: int, screen: Screen) -> Split[Any]:
     """The records to train on, and those to measure on. Raises ConfigError for settings that ask for missing ones."""
     check_watching(settings, held_out=held_out is not None or settings.held_out_share > 0)
-    records = hold_out(read_training_records(pairs, settings.loss), settings.held_out_share, seed=seed)
+    records = hold_out(read_training_records(pairs, settings.loss, screen), settings.held_out_share, seed=seed)
     if held_out is not None:
-        records = Split(records.training, list(read_training_records(held_out, settings.loss)))
+        records = Split(records.training, list(read_training_records(held_out, settings.loss, screen)))
     if records.held_out:
         log.info("%d records to train on, %d held out", len(records.training), len(records.held_out))
     return records
 
 
 def read_training_records(
-    path: Path, loss: str
+    path: Path, loss: str, screen: Screen | None = None
 ) -> list[PreferencePair] | list[Demonstration] | list[UnpairedCompletion]:
     """The records of `path`: pairs, or for losses that need no rejected side demonstrations, for kto labelled ones.
 
-    Such losses take a pair for a demonstration of its chosen side: the other would be computed for nothing. Raises
-    SclvlmError for labelled completions where the loss reads no label.
+    Such losses take a pair for a demonstration of its chosen side: the other would be computed for nothing. Records
+    that conflict with themselves are noted in `screen` and left out. Raises SclvlmError for labelled completions where
+    the loss reads no label.
     """
-    kind = kind_of(path)
+    screen, kind = screen or Screen(), kind_of(path)
     if kind is UnpairedCompletion:
         if loss not in NEEDS_KL:
             raise SclvlmError(
                 f"{path}: holds completions with a label, of which train.loss={loss} reads none. Set train.loss to "
                 f"{' or '.join(sorted(NEEDS_KL))}, or name another file."
             )
-        return list(read_records(path, UnpairedCompletion))
+        return list(read_sound(path, UnpairedCompletion, screen))
     if loss not in NEEDS_PAIRS and kind is Demonstration:
-        return list(read_records(path, Demonstration))
-    pairs = list(read_records(path, PreferencePair))
+        return list(read_sound(path, Demonstration, screen))
+    pairs = list(read_sound(path, PreferencePair, screen))
     return pairs if loss in NEEDS_PAIRS else [_chosen_side(pair) for pair in pairs]
 
 
@@ -123,8 +125,9 @@ def token_batches(fitting: Fitting, shared: bool, settings: TrainSection, seed: 
     return TokenBatchSampler(fitting.sizes, budget, seed=seed, labels=labels_of(fitting.kept) or None)
 
 
-def write_counts(file: Path, training: Fitting, watched: Fitting) -> None:
-    """Tell in `file` how many records there are to train on, which are too long, and which are held out."""
+def write_counts(file: Path, training: Fitting, watched: Fitting, screen: Screen) -> None:
+    """Tell in `file` how many records there are to train on, which are too long, held out, or conflict, and where."""
     long = [*training.long, *watched.long]
     counts: dict[str, Any] = {"records": len(training.kept) + len(training.long), "too long": long}
+    counts |= {"left out": screen.places} if screen.dropped else {}
     write_json(file, counts | ({"held out": [record.id for record in watched.kept]} if watched.kept else {}))
