@@ -79,10 +79,8 @@ class Collator:
     encodings: Encodings | None = None
 
     def __call__(self, records: Sequence[Record]) -> PromptBatch:
-        completions = [
-            [self.renderer.completion(record.prompt, completion) for completion in record.completions]
-            for record in records
-        ]
+        replies = [[self.renderer.reply(record.prompt, each) for each in record.completions] for record in records]
+        completions = [[reply.ids for reply in row] for row in replies]
         count = len(completions[0])
         shared = self.layout == "shared" and count > 1
         repeats = 1 if shared else count
@@ -97,7 +95,7 @@ class Collator:
             siblings={"branches": rows.branches, "depths": rows.depths} if shared else {},
             predicting=rows.predicting,
             targets=rows.targets,
-            mask=rows.mask,
+            mask=rows.mask * pad([reply.written for row in replies for reply in row], 0, left=False)[0],
             weights=torch.tensor([record.weight for record in records]),
             ids=[record.id for record in records],
             completions=count,
@@ -213,10 +211,8 @@ def agreed_layout(
 def _lengths(plain: Collator, records: Sequence[Record]) -> list[tuple[int, list[int]]]:
     """Tokens of the prompt and of each completion, images expanded, of a few of `records`."""
     batches = [plain([record]) for record in records[:: max(len(records) // SHOWN, 1)][:SHOWN]]
-    return [
-        (batch["inputs"]["input_ids"].shape[1] - batch["targets"].shape[1], batch["mask"].sum(1).tolist())
-        for batch in batches
-    ]
+    masks = [(batch["inputs"]["attention_mask"], batch["targets"].shape[1]) for batch in batches]
+    return [(mask.shape[1] - width, mask[:, -width:].sum(1).tolist()) for mask, width in masks]
 
 
 def _deviation(plain: Collator, shared: Collator, record: Record) -> str | None:

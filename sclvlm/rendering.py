@@ -31,6 +31,20 @@ class Encoded(NamedTuple):
     types: dict[str, list[list[int]]]
 
 
+class Reply(NamedTuple):
+    """Token ids of a completion, and whether the assistant writes each; tools and users write the others."""
+
+    ids: list[int]
+    written: list[bool]
+
+
+class _Turn(NamedTuple):
+    """Token ids of one turn of the assistant, and of what is said until its next one."""
+
+    own: list[int]
+    between: list[int]
+
+
 @dataclass(frozen=True)
 class Renderer:
     """Renders conversations for one policy's processor."""
@@ -75,27 +89,59 @@ class Renderer:
         return ids
 
     def completion(self, prompt: Sequence[Message], completion: Sequence[Message]) -> list[int]:
-        """The ids that `completion` adds to the rendered `prompt`, up to and with the end of the turn.
+        """The ids that `completion` adds to the rendered `prompt`, up to and with the end of its last turn."""
+        return self.reply(prompt, completion).ids
 
-        The cut is made in the text, right where the model would begin to write. What a template puts behind
-        the end of the turn is not the model's to write, and is left out.
+    def reply(self, prompt: Sequence[Message], completion: Sequence[Message]) -> Reply:
+        """The same, and which of the ids the assistant writes: what stands between its turns is said to it.
+
+        The cuts are made in the text, right where the model would begin to write. What a template puts behind
+        the end of the last turn is not the model's to write, and is left out. Raises SclvlmError for a completion that
+        doesn't begin and end with the assistant or holds pictures, and for a template that writes the beginning of a
+        conversation otherwise once more follows.
         """
-        if len(completion) != 1 or completion[0]["role"] != "assistant":
-            raise SclvlmError("a completion must be one assistant message, got " + _roles(completion))
-        before = self.text(prompt, reply=True)
-        joined = self.text([*prompt, *completion], reply=False)
-        if not joined.startswith(before):
+        own = [place for place, message in enumerate(completion) if message["role"] == "assistant"]
+        if own[:1] != [0] or own[-1] != len(completion) - 1:
+            raise SclvlmError("a completion must begin and end with an assistant message, got " + _roles(completion))
+        if count_images(list(completion)):
+            raise SclvlmError("a completion must hold no image placeholder: pictures belong to the prompt.")
+        said = [self.text([*prompt, *completion[:place]], reply=True) for place in own]
+        ids: list[int] = []
+        written: list[bool] = []
+        for place, before, behind in zip(own, said, [*said[1:], None], strict=True):
+            turn = self._turn([*prompt, *completion[: place + 1]], before, behind)
+            ids += turn.own + turn.between
+            written += [True] * len(turn.own) + [False] * len(turn.between)
+        return Reply(ids, written)
+
+    def _turn(self, conversation: Sequence[Message], before: str, behind: str | None) -> _Turn:
+        """The last turn of `conversation`, opened by the text `before`; `behind` opens the next one, if there is one.
+
+        Where a template ends no turn, only the last one is given an end: within a conversation the model reads none.
+        """
+        joined = self.text(conversation, reply=False)
+        added = joined[len(before) :]
+        if not joined.startswith(before) or not (behind or joined).startswith(before + added.rstrip()):
             raise SclvlmError(
                 f"model.path {self.policy.ref.path!r}: its chat template changes the prompt once a reply follows, "
-                "so the reply can't be scored as the model would write it."
+                "or a reply once more follows, so it can't be scored as the model would write it."
             )
-        added = joined[len(before) :]
         ids = self._behind(before, added)
-        stops = [position for position, token in enumerate(ids) if token in self.policy.stop_ids]
-        spelled = sum(token in self.policy.stop_ids for token in self.tokens(message_text(completion[0])))
-        if len(stops) > spelled:  # a reply that quotes the end of a turn does not end there
-            return ids[: stops[spelled] + 1]
-        return [*self._behind(before, added.rstrip()), self.policy.stop_ids[0]]
+        longer = ids if behind is None else self._behind(before, behind[len(before) :])
+        spelled = sum(token in self.policy.stop_ids for token in self.tokens(message_text(conversation[-1])))
+        if len(self._stops(ids)) > spelled:  # a reply that quotes the end of a turn does not end there
+            end = self._stops(longer)[spelled] + 1
+            return _Turn(longer[:end], [] if behind is None else longer[end:])
+        own = self._behind(before, added.rstrip())
+        if behind is None:
+            return _Turn([*own, self.policy.stop_ids[0]], [])
+        if longer[: len(own)] == own:
+            return _Turn(own, longer[len(own) :])
+        said = before + added.rstrip()
+        return _Turn(own, self._behind(said, behind[len(said) :]))
+
+    def _stops(self, ids: Sequence[int]) -> list[int]:
+        return [position for position, token in enumerate(ids) if token in self.policy.stop_ids]
 
     def follow_up(self, conversation: Sequence[Message], message: Message) -> list[int] | None:
         """The ids between the end of a reply and the next one: end of turn, `message`, opening of the reply.
@@ -126,7 +172,7 @@ class Renderer:
                 content = "".join(part.get("text", "") for part in content)
         elif self.policy.processor is not self.policy.tokenizer:
             content = [{"type": "text", "text": content}]
-        return {"role": message["role"], "content": content}
+        return {**message, "content": content}  # a template reads tool calls and names too
 
     def _check_images(self, texts: Sequence[str]) -> None:
         if self.policy.processor is self.policy.tokenizer:

@@ -143,8 +143,8 @@ def test_content_as_string_and_as_parts_renders_alike(tiny_policy: Callable[[str
         )
 
 
-def test_a_completion_is_one_assistant_message() -> None:
-    with pytest.raises(SclvlmError, match="one assistant message, got assistant, user"):
+def test_a_completion_ends_with_the_assistant() -> None:
+    with pytest.raises(SclvlmError, match="begin and end with an assistant message, got assistant, user"):
         byte_level().completion(ASK, [*ANSWER, AGAIN])
 
 
