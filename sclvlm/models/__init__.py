@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Policy:
         device: torch.device = self.model.device
         return device
 
-    @property
+    @cached_property
     def stop_ids(self) -> tuple[int, ...]:
         """Token ids that end a reply, the model's own first."""
         stop = self.model.generation_config.eos_token_id
