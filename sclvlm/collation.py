@@ -17,7 +17,7 @@ from sclvlm.features import FeatureCache, why_not_cached, why_not_exact
 from sclvlm.features.files import cache_folder
 from sclvlm.layouts import Rows, lay_out, positions, shared_pays, sibling_mask, why_not_shared
 from sclvlm.losses import length_weights
-from sclvlm.models import UNFIT, rounding, scoring
+from sclvlm.models import UNFIT, Policy, rounding, scoring
 from sclvlm.records.mismatches import Mismatched, Trainable, labels_of
 from sclvlm.rendering import Encoded, Renderer, load_images, pad
 
@@ -27,6 +27,15 @@ T = TypeVar("T")
 Layout = Literal["plain", "shared"]
 Record = Trainable
 SHOWN = 8  # records that tell how long the others are
+
+
+class Asked(TypedDict):
+    """P prompts that the policy is to answer k times each; see `sclvlm.rollouts`. Names as in `Encoded`."""
+
+    ids: list[list[int]]  # (P)
+    types: dict[str, list[list[int]]]  # (P) each
+    images: dict[str, Any]  # of P rows
+    repeated: dict[str, Any]  # of P * k rows, those of one prompt behind one another
 
 
 class PromptBatch(TypedDict):
@@ -44,6 +53,7 @@ class PromptBatch(TypedDict):
     weights: NotRequired[Tensor]  # (P,) of the records; 1 where there are none
     desirable: NotRequired[Tensor]  # (P, 1) bool, of records that have a label
     mismatched: NotRequired[bool]  # the last completion is another prompt's, and only scored
+    asked: NotRequired[Asked]  # the prompts alone, where the policy is to answer them itself
     ids: list[str]  # P record ids
     completions: int  # N
 
@@ -84,22 +94,10 @@ class Collator:
         count = len(completions[0])
         shared = self.layout == "shared" and count > 1
         repeats = 1 if shared else count
-        encoded = self._encoded([record for record in records for _ in range(repeats)])
-        rows = lay_out(
-            encoded.ids,
-            completions if shared else [[ids] for siblings in completions for ids in siblings],
-            self.renderer.policy.pad_id,
-        )
-        batch = PromptBatch(
-            inputs=_inputs(self.renderer.policy.model, rows, encoded, shared=shared),
-            siblings={"branches": rows.branches, "depths": rows.depths} if shared else {},
-            predicting=rows.predicting,
-            targets=rows.targets,
-            mask=rows.mask * pad([reply.written for row in replies for reply in row], 0, left=False)[0],
-            weights=torch.tensor([record.weight for record in records]),
-            ids=[record.id for record in records],
-            completions=count,
-        )
+        encoded = self.encoded([record for record in records for _ in range(repeats)])
+        batch = assembled(self.renderer.policy, encoded, completions, [record.id for record in records], shared=shared)
+        batch["mask"] = batch["mask"] * pad([reply.written for row in replies for reply in row], 0, left=False)[0]
+        batch["weights"] = torch.tensor([record.weight for record in records])
         return _told(batch, records)
 
     def length(self, record: Record) -> int:
@@ -109,14 +107,37 @@ class Collator:
     def size(self, record: Record) -> Size:
         """The same apart."""
         completions = (self.renderer.completion(record.prompt, each) for each in record.completions)
-        return Size(len(self._encoded([record]).ids[0]), max(map(len, completions)))
+        return Size(len(self.encoded([record]).ids[0]), max(map(len, completions)))
 
-    def _encoded(self, records: Sequence[Record]) -> Encoded:
+    def encoded(self, records: Sequence[Record]) -> Encoded:
         """The prompts of `records`, a row each."""
         texts = [self.renderer.text(record.prompt, reply=True) for record in records]
         if self.encodings is not None:
             return self.encodings.rows([(text, record.images) for text, record in zip(texts, records, strict=True)])
         return self.renderer.encode(texts, [load_images(record.images, record.prompt) for record in records])
+
+
+def assembled(
+    policy: Policy, encoded: Encoded, completions: Sequence[Sequence[list[int]]], ids: list[str], *, shared: bool
+) -> PromptBatch:
+    """`completions`, N lists of token ids for each of P prompts, behind those prompts.
+
+    encoded: the prompts, where `shared` each once, else each N times; ids: of the P records.
+    """
+    rows = lay_out(
+        encoded.ids,
+        completions if shared else [[each] for siblings in completions for each in siblings],
+        policy.pad_id,
+    )
+    return PromptBatch(
+        inputs=_inputs(policy.model, rows, encoded, shared=shared),
+        siblings={"branches": rows.branches, "depths": rows.depths} if shared else {},
+        predicting=rows.predicting,
+        targets=rows.targets,
+        mask=rows.mask,
+        ids=ids,
+        completions=len(completions[0]),
+    )
 
 
 def _told(batch: PromptBatch, records: Sequence[Record]) -> PromptBatch:

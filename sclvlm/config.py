@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from sclvlm.errors import ConfigError
 from sclvlm.parts import Part, Way, holds_all
+from sclvlm.sections import OnlineSection, Section
 from sclvlm.storage import describe
 
 STAGES = ("infer", "label", "train", "evaluate", "report")
@@ -29,12 +30,6 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
-
-
-class Section(BaseModel):
-    """A part of the config: unknown keys are errors, wrong types are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class RunSection(Section):
@@ -174,6 +169,7 @@ LossName = Literal[
     "hinge",
     "exo",
     "hybrid_dpo",
+    "hypo",
     "apo_zero",
     "apo_down",
     "sppo",
@@ -203,6 +199,8 @@ class TrainSection(Section):
     """Weight of the tokens by which a completion is longer than its sibling (length-desensitised DPO); 1 is plain."""
     pair_weights: Literal["equal", "wpo"] = "equal"
     """wpo counts a pair by how likely the policy is to say it."""
+    online: OnlineSection = OnlineSection()
+    """What the policy itself says in training, for losses that look at it: hypo."""
     reference: Literal["cached", "live"] = "cached"
     """cached scores all pairs once before the first step; live scores them again each step, with fresh adapters off,
     else by a copy of what trains (its memory in float32 once more)."""

@@ -9,7 +9,16 @@ from difflib import get_close_matches
 from torch import Tensor
 
 from sclvlm.errors import ConfigError, SclvlmError
-from sclvlm.losses import LOSSES, NEEDS_KL, NEEDS_REFERENCE, hyperparameters, kl_estimate, sft, wpo_weights
+from sclvlm.losses import (
+    LOSSES,
+    NEEDS_KL,
+    NEEDS_REFERENCE,
+    NEEDS_SAMPLES,
+    hyperparameters,
+    kl_estimate,
+    sft,
+    wpo_weights,
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,11 @@ class Objective:
         """Whether the reference's log-probabilities are read."""
         return self.loss in NEEDS_REFERENCE
 
+    @property
+    def needs_samples(self) -> bool:
+        """Whether the policy is to say completions of its own in training."""
+        return self.loss in NEEDS_SAMPLES
+
     def __call__(
         self,
         logps: Tensor,
@@ -51,14 +65,19 @@ class Objective:
         *,
         desirable: Tensor | None = None,
         mismatched: bool = False,
+        sampled: Tensor | None = None,
+        ref_sampled: Tensor | None = None,
     ) -> Tensor:
         """The objective of each prompt; log-probabilities and token counts (P, N), result (P,).
 
         desirable: bool (P, N) for kto, by default the first completion alone; what is undesirable has no anchor.
         mismatched: the last completion is another prompt's. It is what kto estimates its divergence from, and no more.
+        sampled, ref_sampled: log-probabilities (P, k) of the policy's own completions, where they were drawn.
         Raises SclvlmError when one completion is all there is to estimate it from.
         """
-        measured = {}
+        measured: dict[str, Tensor | None] = {}
+        if self.needs_samples:
+            measured = {"sampled": sampled, "ref_sampled": ref_sampled}
         if self.loss in NEEDS_KL and ref_logps is not None:
             measured["kl"] = _estimated(logps, ref_logps, mismatched=mismatched)
             if desirable is not None:

@@ -27,6 +27,7 @@ from sclvlm.progress import Advance, console, progress
 from sclvlm.records.mismatches import labels_of
 from sclvlm.references import reference_logps
 from sclvlm.rendering import Renderer
+from sclvlm.rollouts import Rollouts
 from sclvlm.screening import Screen
 from sclvlm.storage import describe, remove_folder, write_json
 from sclvlm.trainer import PreferenceTrainer
@@ -94,6 +95,7 @@ def train(
     collator = Collator(renderer, agreed_layout(settings.layout, renderer, fitting.kept, encodings), encodings)
     scored = objective.needs_reference and settings.reference == "cached"
     score = _scorer(collator, folder / "reference.jsonl", arguments, model, settings) if scored else _unscored
+    rollouts = Rollouts(collator, **settings.online.model_dump(), seed=seed) if objective.needs_samples else None
     trainer = PreferenceTrainer(
         model=adapted.model,
         args=arguments,
@@ -102,7 +104,8 @@ def train(
         lengths=fitting.lengths,
         labels=labels_of(fitting.kept) or None,
         batches=token_batches(fitting, collator.layout == "shared", settings, seed),
-        data_collator=partial(_collated, collator),
+        data_collator=partial(_collated, collator, rollouts),
+        rollouts=rollouts,
         objective=objective,
         surplus_weight=settings.surplus_weight,
         reference_model=_reference_model(adapted.model, settings, model.adapter, objective),
@@ -152,8 +155,11 @@ def _tuned(policy: Policy, settings: TrainSection, adapter: str | None) -> Polic
 
 
 def _reference_model(model: Any, settings: TrainSection, adapter: str | None, objective: Objective) -> Any | None:
-    """A copy of the policy as it begins, if there will be need of one: fresh adapters can be switched off instead."""
-    live = settings.reference == "live" and objective.needs_reference
+    """A copy of the policy as it begins, if there will be need of one: fresh adapters can be switched off instead.
+
+    What the policy will say itself can't be scored before.
+    """
+    live = (settings.reference == "live" or objective.needs_samples) and objective.needs_reference
     fresh = settings.writes_adapter and adapter is None
     return frozen_copy(model) if live and not fresh else None
 
@@ -234,8 +240,10 @@ def _scorer(
     return lambda part: _Examples(part.kept, scored(part.kept, part.lengths))
 
 
-def _collated(collator: Collator, examples: Sequence[_Example]) -> PromptBatch:
+def _collated(collator: Collator, rollouts: Rollouts | None, examples: Sequence[_Example]) -> PromptBatch:
     batch = collator([example.record for example in examples])
+    if rollouts is not None:
+        batch["asked"] = rollouts.asked([example.record for example in examples])
     scored = [example.ref_logps for example in examples if example.ref_logps is not None]
     return {**batch, "ref_logps": torch.tensor(scored)} if scored else batch
 
@@ -282,7 +290,7 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
         self._advance()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-        shown = ("loss", "rewards/margins", "rewards/accuracies", "nll", "exact")
+        shown = ("loss", "rewards/margins", "rewards/accuracies", "nll", "exact", "kl")
         for prefix, place in (("", ""), ("eval_", ", held out")):
             figures = ", ".join(f"{name} {logs[prefix + name]:.3f}" for name in shown if prefix + name in logs)
             if figures:

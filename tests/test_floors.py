@@ -16,6 +16,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "text": (
         "storage",
         "config",
+        "sections",
         "parts",
         "prompts",
         "answers",
@@ -28,7 +29,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "judgement": ("grading", "labeling", "metrics", "reporting"),
     "mathematics": ("losses", "objective"),
     "models": ("models", "rendering", "layouts", "features", "tuning"),
-    "batches": ("encodings", "collation", "references", "engines"),
+    "batches": ("encodings", "collation", "references", "engines", "rollouts"),
     "stages": ("self_correction", "trainer", "training", "evaluation", "preflight", "pipeline"),
     "door": ("cli", "__main__"),
 }

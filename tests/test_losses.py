@@ -13,6 +13,7 @@ from sclvlm.losses import (
     NEEDS_KL,
     NEEDS_PAIRS,
     NEEDS_REFERENCE,
+    NEEDS_SAMPLES,
     READS_BETA,
     accuracy,
     dpo,
@@ -25,13 +26,20 @@ LOGPS = tensor([[-10.0, -14.0], [-3.0, -2.0]])  # chosen, rejected
 REFERENCE = tensor([[-12.0, -13.0], [-3.0, -5.0]])
 NUM_TOKENS = tensor([[5, 7], [4, 2]])
 # Of the margin alone: what moves both completions of a pair alike does not move them.
-RELATIVE = ["dpo", "robust", "ipo_sum", "hinge", "exo", "hybrid_dpo"]
+RELATIVE = ["dpo", "robust", "ipo_sum", "hinge", "exo", "hybrid_dpo", "hypo"]
+
+
+def measured(name: str, rows: slice = slice(None)) -> dict[str, Any]:
+    """What the loss called `name` wants beside the pairs: a reference point of 0.25 nats, two samples a prompt."""
+    samples = {"sampled": tensor([[-5.0, -9.0], [-2.0, -7.0]]), "ref_sampled": tensor([[-6.0, -6.0], [-5.0, -8.0]])}
+    if name in NEEDS_SAMPLES:
+        return {key: sums[rows] for key, sums in samples.items()}
+    return {"kl": tensor(0.25)} if name in NEEDS_KL else {}
 
 
 def value(name: str, logps: Tensor = LOGPS, reference: Tensor = REFERENCE, **own: Any) -> Tensor:
-    """The loss called `name`, with a reference point of 0.25 nats where it wants one."""
-    measured = {"kl": tensor(0.25)} if name in NEEDS_KL else {}
-    return LOSSES[name](logps, reference, NUM_TOKENS, **{"beta": 0.5, **measured, **own})
+    """The loss called `name`, with what it wants beside the pairs."""
+    return LOSSES[name](logps, reference, NUM_TOKENS, **{"beta": 0.5, **measured(name), **own})
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
@@ -47,8 +55,7 @@ def test_a_loss_has_a_value_for_each_prompt(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(LOSSES))
 def test_a_prompt_does_not_see_its_batch_mates(name: str) -> None:
-    measured = {"kl": tensor(0.25)} if name in NEEDS_KL else {}
-    alone = LOSSES[name](LOGPS[1:], REFERENCE[1:], NUM_TOKENS[1:], beta=0.5, **measured)
+    alone = LOSSES[name](LOGPS[1:], REFERENCE[1:], NUM_TOKENS[1:], beta=0.5, **measured(name, slice(1, None)))
     torch.testing.assert_close(alone, value(name)[1:], rtol=0, atol=0)
 
 
@@ -116,6 +123,7 @@ def test_hyperparameters_are_what_a_loss_reads_beside_beta() -> None:
         "dpo": {"label_smoothing": 0.0},
         "robust": {"label_smoothing": 0.1},
         "exo": {"label_smoothing": 0.001},
+        "hypo": {"kl_weight": 0.001, "label_smoothing": 0.0},
         "kto": {"desirable_weight": 1.0, "undesirable_weight": 1.0},
         "simpo": {"gamma": 0.5},
         "cpo": {"cpo_alpha": 1.0},
@@ -123,7 +131,7 @@ def test_hyperparameters_are_what_a_loss_reads_beside_beta() -> None:
 
 
 def test_what_a_loss_needs_is_said_of_known_losses() -> None:
-    assert set(LOSSES) >= NEEDS_PAIRS | NEEDS_REFERENCE | NEEDS_KL | READS_BETA
+    assert set(LOSSES) >= NEEDS_PAIRS | NEEDS_REFERENCE | NEEDS_KL | NEEDS_SAMPLES | READS_BETA
 
 
 def test_dpo_gradient_is_beta_times_the_probability_of_the_wrong_order() -> None:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -167,27 +167,49 @@ class _ScratchTurns(_Turns):
 
     @torch.inference_mode()
     def reply(self, conversations: list[list[Message]], sampler: RowSampler) -> list[Reply]:
-        rows, images = self.encode(conversations)
-        ids, mask = pad(rows, self.policy.pad_id, left=True)
-        chooser = _Chooser(sampler)
-        stop_ids = list(self.policy.stop_ids)
-        with _no_habits(self.policy.model):
-            written = self.policy.model.generate(
-                input_ids=ids.to(self.policy.device),
-                attention_mask=mask.to(self.policy.device),
-                max_new_tokens=self.engine.max_new_tokens,
-                do_sample=False,
-                logits_processor=LogitsProcessorList([chooser]),
-                eos_token_id=stop_ids,
-                pad_token_id=self.policy.pad_id,
-                **images,
-            )[:, ids.shape[1] :].tolist()
-        logps = torch.stack(chooser.logps, 1)  # (rows, steps)
-        replies = []
-        for row, row_logps in zip(written, logps, strict=True):
-            stop = next((at for at, token in enumerate(row) if token in stop_ids), len(row) - 1)
-            replies.append(self.finish(row[: stop + 1], row_logps[: stop + 1].sum().item()))
-        return replies
+        rows, inputs = self.encode(conversations)
+        written = write(self.policy, rows, inputs, sampler, max_new_tokens=self.engine.max_new_tokens)
+        return [self.finish(*each) for each in written]
+
+
+class Written(NamedTuple):
+    """What was written behind one prompt, with the token that ended it if one did, and its log-probability in nats."""
+
+    tokens: list[int]
+    logp: float
+
+
+def write(
+    policy: Policy,
+    prompts: list[list[int]],
+    inputs: dict[str, Any],
+    sampler: RowSampler,
+    *,
+    max_new_tokens: int,
+    also_ends: Sequence[int] = (),
+) -> list[Written]:
+    """One continuation of each of `prompts` by `model.generate`, each token chosen by `sampler`.
+
+    inputs: what the model takes beside the ids and their mask, on its device. also_ends: ids that end it beside the
+    policy's own.
+    """
+    ids, mask = pad(prompts, policy.pad_id, left=True)
+    chooser = _Chooser(sampler)
+    stop_ids = [*policy.stop_ids, *also_ends]
+    with _no_habits(policy.model):
+        written = policy.model.generate(
+            input_ids=ids.to(policy.device),
+            attention_mask=mask.to(policy.device),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            logits_processor=LogitsProcessorList([chooser]),
+            eos_token_id=stop_ids,
+            pad_token_id=policy.pad_id,
+            **inputs,
+        )[:, ids.shape[1] :].tolist()
+    logps = torch.stack(chooser.logps, 1)  # (rows, steps)
+    ends = [next((at for at, token in enumerate(row) if token in stop_ids), len(row) - 1) + 1 for row in written]
+    return [Written(row[:end], each[:end].sum().item()) for row, each, end in zip(written, logps, ends, strict=True)]
 
 
 @contextmanager

@@ -6,7 +6,8 @@ nats, float32. Every loss is called as
     loss(logps, ref_logps, num_tokens, *, beta, **its own hyperparameters)  # all (P, N), result (P,)
 
 ignores what it does not need, and reduces nothing. `hyperparameters` says what is its own; what beta means is for
-each loss to say. The losses of NEEDS_KL also want `kl`, which is measured and not chosen.
+each loss to say. The losses of NEEDS_KL also want `kl`, which is measured and not chosen; those of NEEDS_SAMPLES
+`sampled` and `ref_sampled`, the same sums of completions that the policy said itself.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 from sclvlm.losses.absolute import apo_down, apo_zero, kl_estimate, kto, nca, sppo
 from sclvlm.losses.contrastive import dpo, exo, hinge, hybrid_dpo, ipo, ipo_sum, robust
 from sclvlm.losses.measures import accuracy, rewards
+from sclvlm.losses.online import hypo, reverse_kl_surrogate, sampled_kl
 from sclvlm.losses.reference_free import cpo, orpo, sft, simpo
 from sclvlm.losses.weighting import length_weights, wpo_weights
 
@@ -27,6 +29,7 @@ __all__ = [
     "NEEDS_KL",
     "NEEDS_PAIRS",
     "NEEDS_REFERENCE",
+    "NEEDS_SAMPLES",
     "READS_BETA",
     "Loss",
     "accuracy",
@@ -38,6 +41,7 @@ __all__ = [
     "hinge",
     "hybrid_dpo",
     "hyperparameters",
+    "hypo",
     "ipo",
     "ipo_sum",
     "kl_estimate",
@@ -45,8 +49,10 @@ __all__ = [
     "length_weights",
     "nca",
     "orpo",
+    "reverse_kl_surrogate",
     "rewards",
     "robust",
+    "sampled_kl",
     "sft",
     "simpo",
     "sppo",
@@ -63,6 +69,7 @@ LOSSES: dict[str, Loss] = {
     "hinge": hinge,
     "exo": exo,
     "hybrid_dpo": hybrid_dpo,
+    "hypo": hypo,
     "apo_zero": apo_zero,
     "apo_down": apo_down,
     "sppo": sppo,
@@ -77,6 +84,7 @@ NEEDS_REFERENCE = frozenset(LOSSES) - {"orpo", "simpo", "cpo", "sft"}
 # kto can do with one completion where it is told whether that is a desirable one; of a pair it wants both.
 NEEDS_PAIRS = frozenset(LOSSES) - {"sft"}
 NEEDS_KL = frozenset({"kto"})
+NEEDS_SAMPLES = frozenset({"hypo"})
 READS_BETA = frozenset(LOSSES) - {"sft"}
 
 

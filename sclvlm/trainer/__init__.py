@@ -18,7 +18,9 @@ from sclvlm.losses import accuracy, kl_estimate, rewards
 from sclvlm.models import scoring
 from sclvlm.models.saving import LEARNED, adapter_holds_all, load_learned, save_learned
 from sclvlm.objective import Objective
+from sclvlm.rollouts import Rollouts, undisturbed
 from sclvlm.trainer.batching import LengthGroupedSampler, TokenBatchSampler
+from sclvlm.trainer.sampled import Sampled
 from sclvlm.trainer.tally import Tally
 
 OF_TRAINING = ("loss", "train_loss")  # one of them stands in what the Trainer logs of training
@@ -33,6 +35,7 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     lengths: of the training records' longest rows, in tokens; batches are made of records of about the same length.
     labels: whether each training record is a desirable completion, where they are told; batches mix both.
     batches: made beforehand, in place of those of args' size. surplus_weight: see `collation.logps`.
+    rollouts: what lets the policy answer a step's prompts itself, for objectives that look at such samples.
     """
 
     loss_is_scaled_for_ga = True
@@ -46,11 +49,13 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         batches: TokenBatchSampler | None = None,
         surplus_weight: float = 1.0,
         reference_model: Any | None = None,
+        rollouts: Rollouts | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.objective, self.lengths, self.surplus_weight = objective, lengths, surplus_weight
         self.labels, self.batches, self.reference_model = labels, batches, reference_model
+        self.rollouts = rollouts
         self._tally = Tally()
 
     def compute_loss(
@@ -61,16 +66,25 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The objective of one micro-batch: the weighted sum over its pairs, by the number of pairs of the step."""
+        sampled = self._sampled(model, inputs) if self.rollouts and self.model.training else None
         # A second look at all scores, of the chosen side alone, is not worth a training step's time.
         policy = logps(model, inputs, surplus_weight=self.surplus_weight, exact=not self.model.training)
         reference = self._reference(model, inputs) if self.objective.needs_reference else None  # (P, N)
         desirable, mismatched = inputs.get("desirable"), inputs.get("mismatched", False)
         losses = self.objective(
-            policy.sums, reference, policy.num_tokens, desirable=desirable, mismatched=mismatched
+            policy.sums,
+            reference,
+            policy.num_tokens,
+            desirable=desirable,
+            mismatched=mismatched,
+            sampled=sampled and sampled.sums,
+            ref_sampled=sampled and sampled.ref_sums,
         )  # (P,)
         losses = losses * inputs.get("weights", 1.0)
         _check_finite(losses, inputs)
         self._measure(losses, policy, reference, desirable, mismatched)
+        for name, values in sampled.figures().items() if sampled else ():
+            self._tally.add(name, values.tolist())
         loss = losses.sum() / (num_items_in_batch or len(losses))
         return (loss, {"losses": losses}) if return_outputs else loss
 
@@ -134,15 +148,24 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     def _get_num_items_in_batch(self, batch_samples: list[PromptBatch], device: torch.device) -> int:
         return sum(len(batch["ids"]) for batch in batch_samples)
 
-    def _reference(self, model: Any, batch: PromptBatch) -> Tensor:
+    def _sampled(self, model: Any, batch: PromptBatch) -> Sampled:
+        """What the policy, as it stands, answers the batch's prompts itself; its log-probabilities carry gradients."""
+        assert self.rollouts is not None
+        said = self.rollouts(batch["asked"], batch["ids"], self.state.global_step)
+        with undisturbed(self.model):
+            policy = logps(model, said.batch)
+        return Sampled(policy.sums, self._reference(model, said.batch, surplus_weight=1.0), policy.num_tokens, said.cut)
+
+    def _reference(self, model: Any, batch: PromptBatch, *, surplus_weight: float | None = None) -> Tensor:
         if "ref_logps" in batch:
             return batch["ref_logps"]
+        weight = self.surplus_weight if surplus_weight is None else surplus_weight
         if self.reference_model is not None:
             with scoring(self.reference_model):
-                return logps(self.reference_model, batch, surplus_weight=self.surplus_weight).sums
+                return logps(self.reference_model, batch, surplus_weight=weight).sums
         unwrapped = self.accelerator.unwrap_model(model)
         with scoring(unwrapped), unwrapped.disable_adapter():
-            return logps(model, batch, surplus_weight=self.surplus_weight).sums
+            return logps(model, batch, surplus_weight=weight).sums
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if state_dict is not None or adapter_holds_all(self.model):

@@ -1,0 +1,21 @@
+"""What every part of the config is, and the parts that belong to one way of training alone."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys are errors, wrong types are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class OnlineSection(Section):
+    """How the policy answers the prompts of a training step itself: at temperature 1, of all tokens."""
+
+    samples: int = Field(default=2, ge=1)
+    """Completions a prompt and step (hypo). From 2 on each one's baseline is the mean of the others."""
+    max_new_tokens: int = Field(default=64, ge=1)
+    """Longest such completion in tokens; a longer one is cut, and then scored without an end. They come on top of
+    what max_length and tokens_per_batch allow."""
