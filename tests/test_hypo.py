@@ -78,6 +78,14 @@ def test_training_begins_at_log_2_and_no_divergence(
     assert 0 <= log["cut/sampled"] <= 1
 
 
+def test_the_weight_of_surplus_tokens_is_of_pairs_alone(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    # Weighed on one side only, samples of different lengths would begin apart from the reference.
+    begun = hypo(1.0, surplus_weight=0.25, lora={"dropout": 0.0}, args={"max_steps": 1})
+    (log,), _ = trained(tmp_path / "run", section(tiny_model("llama")), begun, pairs(None))
+    assert log["kl"] == pytest.approx(0, abs=1e-4)
+    assert log["lengths/sampled"] not in (1, 8)
+
+
 @pytest.mark.parametrize("family", ["fast_vlm", "llama"])
 @pytest.mark.parametrize("reference", ["cached", "live"])
 def test_weight_on_the_divergence_keeps_the_policy_near_the_reference(

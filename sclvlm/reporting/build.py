@@ -39,6 +39,7 @@ CURVES = (
     "rewards/accuracies",
     "rewards/chosen",
     "rewards/rejected",
+    "kl",
 )
 
 Chosen = Callable[[Sample], bool]
