@@ -71,6 +71,7 @@ class Rollouts:
                 max_new_tokens=self.max_new_tokens,
                 also_ends=placeholders(policy.model),
             )
+        torch.clear_autocast_cache()  # weights cast here, without gradients, must not serve the pass that has them
         tokens = [each.tokens for each in written]
         return [tokens[start : start + self.samples] for start in range(0, len(tokens), self.samples)]
 

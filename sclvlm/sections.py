@@ -15,7 +15,8 @@ class OnlineSection(Section):
     """How the policy answers the prompts of a training step itself: at temperature 1, of all tokens."""
 
     samples: int = Field(default=2, ge=1)
-    """Completions a prompt and step (hypo). From 2 on each one's baseline is the mean of the others."""
+    """Completions a prompt and step (hypo). From 2 on each one's baseline is the mean of the others. None are drawn for
+    held-out records, which are measured by their pairs alone."""
     max_new_tokens: int = Field(default=64, ge=1)
     """Longest such completion in tokens; a longer one is cut, and then scored without an end. They come on top of
     what max_length and tokens_per_batch allow."""
