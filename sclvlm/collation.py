@@ -88,6 +88,11 @@ class Collator:
     layout: Layout = "plain"
     encodings: Encodings | None = None
 
+    @property
+    def policy(self) -> Policy:
+        """What the batches are for."""
+        return self.renderer.policy
+
     def __call__(self, records: Sequence[Record]) -> PromptBatch:
         replies = [[self.renderer.reply(record.prompt, each) for each in record.completions] for record in records]
         completions = [[reply.ids for reply in row] for row in replies]
@@ -98,7 +103,7 @@ class Collator:
         batch = assembled(self.renderer.policy, encoded, completions, [record.id for record in records], shared=shared)
         batch["mask"] = batch["mask"] * pad([reply.written for row in replies for reply in row], 0, left=False)[0]
         batch["weights"] = torch.tensor([record.weight for record in records])
-        return _told(batch, records)
+        return told(batch, records)
 
     def length(self, record: Record) -> int:
         """Tokens of the prompt, images expanded, and the longest completion."""
@@ -140,7 +145,7 @@ def assembled(
     )
 
 
-def _told(batch: PromptBatch, records: Sequence[Record]) -> PromptBatch:
+def told(batch: PromptBatch, records: Sequence[Record]) -> PromptBatch:
     """`batch` with what only KTO asks for."""
     if labels := labels_of(records):
         batch["desirable"] = torch.tensor(labels)[:, None]

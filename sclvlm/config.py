@@ -84,7 +84,7 @@ class AskSection(Section):
     """How questions are put: the two turns, their sampling, and how many are answered at once."""
 
     engine: Literal["hf"] = "hf"
-    """What generates: hf, in process."""
+    """What generates: hf, in process; a policy that acts plays in its world."""
     initial: str = "reasoned"
     """Prompt of the first turn: a built-in name, or file.yaml:name."""
     review: str = "complete"

@@ -261,7 +261,10 @@ def _all_answered(samples: list[Sample], draws: int, traces: Path) -> bool:
 
 def _in_process(policy: Any, config: Config, ask: AskSection) -> Any:
     from sclvlm.engines.hf import HFEngine
+    from sclvlm.engines.world import WorldEngine
 
+    if policy.acts:
+        return WorldEngine(policy, seed=config.run.seed, **_sampling(ask))
     return HFEngine(policy, seed=config.run.seed, continue_cache=ask.continue_cache, **_sampling(ask))
 
 

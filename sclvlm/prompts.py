@@ -36,6 +36,7 @@ INITIAL = {
     for prompt in (
         Prompt("reasoned", 1, f"{{hint}}{{question}}\n{{options}}{REASONED}"),
         Prompt("direct", 1, "{hint}{question}\n{options}Write only the final answer between two ## marks."),
+        Prompt("bare", 1, "{hint}{question}"),
     )
 }
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from sclvlm.collation import Collator, Logps, cut, logps, moved
+from sclvlm.collation import Logps, cut, logps, moved
 from sclvlm.collation import Record as TrainingRecord
+from sclvlm.collators import Collates
 from sclvlm.models import scoring
 from sclvlm.progress import progress
 from sclvlm.records import Record
@@ -42,7 +43,7 @@ def reference_logps(
     path: Path,
     records: Sequence[TrainingRecord],
     lengths: Sequence[int],
-    collator: Collator,
+    collator: Collates,
     *,
     origin: str,
     batch_size: int,
@@ -74,7 +75,7 @@ def _read(path: Path) -> dict[str, tuple[float, ...]]:
     return {each.key: each.logps for each in read_records(path, Reference)}
 
 
-def _score(collator: Collator, records: Sequence[TrainingRecord], surplus_weight: float) -> Logps:
-    policy = collator.renderer.policy
+def _score(collator: Collates, records: Sequence[TrainingRecord], surplus_weight: float) -> Logps:
+    policy = collator.policy
     with scoring(policy.model):
         return logps(policy.model, moved(collator(records), policy.device), surplus_weight=surplus_weight)

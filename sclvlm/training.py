@@ -15,7 +15,8 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
-from sclvlm.collation import Collator, PromptBatch, agreed_features, agreed_layout
+from sclvlm.collation import PromptBatch
+from sclvlm.collators import Collates, laid_out, plain_collator
 from sclvlm.config import ModelSection, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import weights_hash
@@ -26,7 +27,6 @@ from sclvlm.objective import Objective
 from sclvlm.progress import Advance, console, progress
 from sclvlm.records.mismatches import labels_of
 from sclvlm.references import reference_logps
-from sclvlm.rendering import Renderer
 from sclvlm.rollouts import Rollouts
 from sclvlm.screening import Screen
 from sclvlm.storage import describe, remove_folder, write_json
@@ -82,17 +82,15 @@ def train(
     policy = load_policy(**{**model.model_dump(), "adapter": None})
     arguments = _arguments(folder / "checkpoints", settings, policy, seed, held_out=bool(records.held_out))
     adapted = _tuned(policy, settings, model.adapter)
-    renderer = Renderer(adapted)
-    encodings = agreed_features(
-        settings.features, renderer, [*records.training, *records.held_out], limit_gb=settings.features_gb
+    plain = plain_collator(
+        adapted, settings.features, [*records.training, *records.held_out], limit_gb=settings.features_gb
     )
-    plain = Collator(renderer, encodings=encodings)
     fitting, apart = (fitting_records(side, plain, settings.max_length) for side in records)
     write_counts(folder / "data.json", fitting, apart, screen)
     if objective.loss in NEEDS_KL:
         check_estimate(arguments)
         fitting, apart = mismatched([fitting, apart], plain, settings.max_length, seed)
-    collator = Collator(renderer, agreed_layout(settings.layout, renderer, fitting.kept, encodings), encodings)
+    collator = laid_out(plain, settings.layout, fitting.kept)
     scored = objective.needs_reference and settings.reference == "cached"
     score = _scorer(collator, folder / "reference.jsonl", arguments, model, settings) if scored else _unscored
     rollouts = Rollouts(collator, **settings.online.model_dump(), seed=seed) if objective.needs_samples else None
@@ -226,7 +224,7 @@ def _unscored(part: Fitting) -> _Examples:
 
 
 def _scorer(
-    collator: Collator, file: Path, arguments: TrainingArguments, model: ModelSection, settings: TrainSection
+    collator: Collates, file: Path, arguments: TrainingArguments, model: ModelSection, settings: TrainSection
 ) -> Callable[[Fitting], _Examples]:
     """What gives records the log-probabilities of the reference, scored before; the model is hashed here, once."""
     scored = partial(
@@ -240,7 +238,7 @@ def _scorer(
     return lambda part: _Examples(part.kept, scored(part.kept, part.lengths))
 
 
-def _collated(collator: Collator, rollouts: Rollouts | None, examples: Sequence[_Example]) -> PromptBatch:
+def _collated(collator: Collates, rollouts: Rollouts | None, examples: Sequence[_Example]) -> PromptBatch:
     batch = collator([example.record for example in examples])
     if rollouts is not None:
         batch["asked"] = rollouts.asked([example.record for example in examples])

@@ -28,8 +28,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "judgement": ("grading", "labeling", "metrics", "reporting"),
     "mathematics": ("losses", "objective"),
-    "models": ("models", "rendering", "layouts", "features", "tuning"),
-    "batches": ("encodings", "collation", "references", "engines", "rollouts"),
+    "models": ("models", "rendering", "layouts", "features", "tuning", "agents"),
+    "batches": ("encodings", "collation", "trajectories", "collators", "references", "engines", "rollouts"),
     "stages": ("self_correction", "trainer", "training", "evaluation", "preflight", "pipeline"),
     "door": ("cli", "__main__"),
 }

@@ -9,7 +9,7 @@ import pytest
 
 from sclvlm.errors import ConfigError
 from sclvlm.prompts import INITIAL, REVIEW, Prompt, initial_message, load_prompt, review_message
-from sclvlm.records import Sample, count_images, message_text
+from sclvlm.records import AnswerKind, Sample, count_images, message_text
 
 PLAIN = Prompt("plain", 1, "{hint}{question}\n{options}Answer.")
 
@@ -60,7 +60,10 @@ def test_a_review_does_not_show_the_images_again(name: str) -> None:
     assert count_images([review_message(load_prompt("review", name))]) == 0
 
 
-@pytest.mark.parametrize("prompt", [*INITIAL.values(), *REVIEW.values()], ids=str)
+ASKING = [prompt for prompt in (*INITIAL.values(), *REVIEW.values()) if prompt.name != "bare"]
+
+
+@pytest.mark.parametrize("prompt", ASKING, ids=str)
 def test_every_built_in_prompt_asks_for_the_marked_answer(prompt: Prompt) -> None:
     assert "only the final answer between two ## marks." in prompt.text
 
@@ -122,3 +125,8 @@ def test_a_version_is_a_whole_number(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml: cannot read prompts"):
         load_prompt("review", f"{tmp_path}/none.yaml:mine")
+
+
+def test_the_bare_prompt_says_no_more_than_the_question() -> None:
+    sample = Sample(id="s", question="Which?", kind=AnswerKind.CHOICE, choices=("one", "two"), answer="A")
+    assert message_text(initial_message(INITIAL["bare"], sample)) == "Which?"

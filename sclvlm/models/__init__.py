@@ -24,6 +24,8 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
+from sclvlm.agents.policy import AgentConfig
+from sclvlm.agents.trajectories import TrajectoryProcessor
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.models.quantization import Quantization, check_quantization, quantized
 from sclvlm.records import ModelRef
@@ -43,6 +45,11 @@ class Policy:
     def tokenizer(self) -> Any:
         """The tokenizer, alone or inside the processor."""
         return getattr(self.processor, "tokenizer", self.processor)
+
+    @property
+    def acts(self) -> bool:
+        """Whether it plays in a world in place of talking; `processor` reads episodes then."""
+        return isinstance(self.processor, TrajectoryProcessor)
 
     @property
     def device(self) -> torch.device:
@@ -87,11 +94,7 @@ def load_policy(
     number_type = resolve_dtype(dtype, where)
     source = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
-        config = AutoConfig.from_pretrained(path, **source)
-        sees = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-        auto_model, auto_processor = (
-            (AutoModelForImageTextToText, AutoProcessor) if sees else (AutoModelForCausalLM, AutoTokenizer)
-        )
+        auto_model, auto_processor = _autos(AutoConfig.from_pretrained(path, **source))
         processor = auto_processor.from_pretrained(path, **source)
         model = auto_model.from_pretrained(
             path,
@@ -108,6 +111,14 @@ def load_policy(
     if quantization == "none":  # bitsandbytes has put it there, and refuses to move
         model = model.to(where)
     return Policy(model.eval(), processor, ModelRef(path=path, revision=revision, adapter=adapter))
+
+
+def _autos(config: Any) -> tuple[Any, Any]:
+    """What loads a model of this config, and its processor."""
+    if isinstance(config, AgentConfig):
+        return AutoModelForCausalLM, TrajectoryProcessor
+    sees = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    return (AutoModelForImageTextToText, AutoProcessor) if sees else (AutoModelForCausalLM, AutoTokenizer)
 
 
 def check_model_path(path: str) -> None:

@@ -12,6 +12,7 @@ from pydantic_core import to_jsonable_python
 from sclvlm.errors import SclvlmError
 from sclvlm.metrics import ALPHA, Comparison, Finding, RunSummary, compare, holm, summarize
 from sclvlm.records import AnswerKind, GradedTrace, GradedTurn, Sample, Transition
+from sclvlm.reporting.options import option_shares
 from sclvlm.reporting.schema import (
     Curve,
     Example,
@@ -92,6 +93,7 @@ def build_report(
         notes=_notes(before, after, earlier, later),
         settings=settings,
         slices=tuple(measured),
+        options=option_shares(answered, earlier, later, confidence),
         pair_counts=pair_counts,
         training=_curves(training or []),
         gallery=_gallery(answered, earlier, later, size=gallery, seed=seed),

@@ -43,6 +43,7 @@ def render_markdown(report: Report) -> str:
         _transitions(main.first.transitions, "before", "after"),
         "## Readability and length",
         _readability(report),
+        *_options(report),
         *_pairs(report),
         *_training(report.training),
         *_gallery(report.gallery),
@@ -147,6 +148,13 @@ def _readability(report: Report) -> str:
         for index, turn in enumerate(run.turns, start=1)
     )
     return _table(("slice", "run", "turn", "unparsed", "mean response tokens"), rows)
+
+
+def _options(report: Report) -> Iterator[str]:
+    if report.options:
+        yield "## Options chosen"
+        rows = ((escaped(each.option), rate(each.before), rate(each.after)) for each in report.options)
+        yield _table(("option", *RUNS), rows)
 
 
 def _pairs(report: Report) -> Iterator[str]:

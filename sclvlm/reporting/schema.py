@@ -6,7 +6,7 @@ from enum import StrEnum
 from math import nan
 from typing import Any, Literal
 
-from sclvlm.metrics import Comparison, Finding, RunSummary, Statistic, Which
+from sclvlm.metrics import Comparison, Finding, Rate, RunSummary, Statistic, Which
 from sclvlm.records import LETTERS, Verdict
 
 
@@ -113,6 +113,14 @@ class Gallery(Statistic):
     examples: tuple[Example, ...]
 
 
+class OptionShares(Statistic):
+    """How often an option was chosen, of all first answers. option: its text, or none where nothing was read."""
+
+    option: str
+    before: Rate
+    after: Rate
+
+
 class Settings(Statistic):
     """How the intervals were made."""
 
@@ -133,6 +141,7 @@ class Report(Statistic):
     notes: tuple[str, ...]
     settings: Settings
     slices: tuple[Slice, ...]
+    options: tuple[OptionShares, ...] = ()
     pair_counts: dict[str, int] | None
     training: tuple[Curve, ...]
     gallery: Gallery

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from transformers import TrainingArguments
 
-from sclvlm.collation import Collator, Size
+from sclvlm.collation import Size
+from sclvlm.collators import Collates
 from sclvlm.config import TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.losses import NEEDS_KL, NEEDS_PAIRS
@@ -85,7 +86,7 @@ def _chosen_side(pair: PreferencePair) -> Demonstration:
     )
 
 
-def fitting_records(records: Sequence[Any], collator: Collator, max_length: int) -> Fitting:
+def fitting_records(records: Sequence[Any], collator: Collates, max_length: int) -> Fitting:
     """Records whose longest row fits; the others are dropped whole, since a cut image or answer teaches wrong."""
     sizes = [collator.size(record) for record in records]
     pairs = [(record, size) for record, size in zip(records, sizes, strict=True) if sum(size) <= max_length]
@@ -106,7 +107,7 @@ def check_estimate(arguments: TrainingArguments) -> None:
         )
 
 
-def mismatched(parts: Sequence[Fitting], collator: Collator, max_length: int, seed: int) -> Iterator[Fitting]:
+def mismatched(parts: Sequence[Fitting], collator: Collates, max_length: int, seed: int) -> Iterator[Fitting]:
     """The same with completions of other prompts, drawn from both parts: they are scored and not learnt."""
     records = [record for part in parts for record in part.kept]
     mixed = iter(mismatch(records, seed=seed, fits=lambda each: collator.length(each) <= max_length))
