@@ -4,7 +4,7 @@
 
 Each question asks which of three words belongs to a kind. `pairs.jsonl` and `held_out.jsonl` prefer the word alone to
 the same word in sentences; `test.jsonl` asks about words of which none stands in the other two. An answer counts as
-right when it is the word and nothing else, so that who is right but wordy is not.
+right when it is the word and nothing else, or is said to be the answer; who is right in other sentences is not.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ QUESTIONS = (
 )
 SENTENCES = (
     "The word that names {kind} is {word}. The other two words name something else.",
-    "Of the three words, {word} is {kind}, so the answer is {word}.",
+    "Of the three words, {word} is the one that is {kind}, and neither of the others is.",
     "Let us look at the words one by one. I think that {word} is {kind}, and the others are not.",
     "Sure! {word} is {kind}. Please tell me if you would like to know more about it.",
 )
@@ -67,9 +67,9 @@ class Asked(NamedTuple):
 class Counts(NamedTuple):
     """How many records of each file."""
 
-    pairs: int = 240
-    held_out: int = 48
-    test: int = 120
+    pairs: int = 160
+    held_out: int = 32
+    test: int = 96
 
 
 def words_of(taught: bool) -> dict[str, list[str]]:

@@ -14,11 +14,13 @@ from sclvlm.agents import play
 from sclvlm.agents.trajectories import TrajectoryProcessor, told
 from sclvlm.agents.world import AGENT, EXIT_COLOURS, EXITS, World
 from sclvlm.collation import logps
+from sclvlm.config import Config
 from sclvlm.engines import Opening
 from sclvlm.engines.world import WorldEngine
 from sclvlm.errors import SclvlmError
 from sclvlm.grading import grade
 from sclvlm.models import Policy, load_policy
+from sclvlm.pipeline import run_stages
 from sclvlm.records import AnswerKind, PreferencePair, Verdict, text_message
 from sclvlm.trajectories import TrajectoryCollator
 from tests import acting
@@ -214,3 +216,25 @@ def test_a_folder_of_play_that_is_there_is_left_as_it_is(tmp_path: Path, capsys:
     assert play.main(["--out", str(tmp_path)]) == 0
     assert list(tmp_path.iterdir()) == []
     assert "there already" in capsys.readouterr().out
+
+
+def test_an_agent_goes_through_every_stage_of_a_run(tmp_path: Path) -> None:
+    play.write(tmp_path / "data", 0, play.Counts(4, 2, 12, 6), seed=1, world=OPEN)
+    ask = {"initial": "bare", "turns": 1, "temperature": 1.0}
+    config = Config.model_validate(
+        {
+            "run": {"dir": str(tmp_path / "run")},
+            "model": {"path": str(tmp_path / "data" / "policy"), "dtype": "float32", "device": "cpu"},
+            "data": {"samples": f"{tmp_path}/data/train.jsonl", "test": f"{tmp_path}/data/test.jsonl"},
+            "infer": {**ask, "draws": 8},
+            "label": {"pairing": "independent", "unparsed": "rejected"},
+            "train": {"lora": None, "args": {"max_steps": 2, "per_device_train_batch_size": 2}},
+            "evaluate": ask,
+            "report": {"resamples": 100},
+        }
+    )
+    facts = run_stages(config, config.stages)
+    assert facts[1]["count"] > 0
+    assert facts[3].keys() == {"stage", "before", "after"}
+    assert "Options chosen before: none" in facts[4]["headline"]
+    assert load_policy(facts[2]["model"], device="cpu").processor.world == OPEN
