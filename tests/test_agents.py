@@ -19,7 +19,7 @@ from sclvlm.engines import Opening
 from sclvlm.engines.world import WorldEngine
 from sclvlm.errors import SclvlmError
 from sclvlm.grading import grade
-from sclvlm.models import Policy, load_policy
+from sclvlm.models import Policy, load_policy, scoring
 from sclvlm.pipeline import run_stages
 from sclvlm.records import AnswerKind, PreferencePair, Verdict, text_message
 from sclvlm.trajectories import TrajectoryCollator
@@ -169,6 +169,17 @@ def test_what_is_played_is_scored_the_same_in_training(policy: Policy) -> None:
         scored = logps(policy.model, TrajectoryCollator(policy)(records))
     assert scored.sums[:, 0].tolist() == pytest.approx([reply.logp for reply in replies], abs=1e-4)
     assert scored.num_tokens[:, 0].tolist() == [reply.num_tokens for reply in replies]
+
+
+def test_a_policy_acts_and_is_scored_in_bfloat16_too(tmp_path: Path) -> None:
+    policy = load_policy(str(acting.agent(tmp_path)), dtype="bfloat16", device="cpu")
+    ((reply,),) = WorldEngine(policy, seed=0, max_new_tokens=3, temperature=1.0).converse([opening(1)], [])
+    with scoring(policy.model):
+        scored = logps(policy.model, TrajectoryCollator(policy)(acting.pairs()))
+    assert reply.num_tokens == 3
+    assert scored.sums.dtype is torch.float32
+    # Of four actions each, in nats: a random policy is not far from a fair die.
+    assert (scored.sums / scored.num_tokens).mean().item() == pytest.approx(-np.log(4), abs=0.7)
 
 
 def test_an_episode_does_not_depend_on_who_is_played_beside_it(policy: Policy) -> None:
