@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 
 from sclvlm.collation import Asked, Collator, PromptBatch, Record, assembled, moved
+from sclvlm.collators import Collates
 from sclvlm.engines.hf import write
 from sclvlm.engines.sampling import RowSampler, row_seed
+from sclvlm.errors import ConfigError
 from sclvlm.models import scoring, unwrapped
 from sclvlm.rendering import Encoded, pad
+from sclvlm.sections import OnlineSection
 
 
 class Said(NamedTuple):
@@ -97,6 +100,16 @@ class Rollouts:
             asked["repeated"],
             {name: [row for row in rows for _ in range(k)] for name, rows in asked["types"].items()},
         )
+
+
+def rollouts_of(collator: Collates, settings: OnlineSection, seed: int) -> Rollouts:
+    """Those that `settings` ask for. Raises ConfigError for a policy that acts: a world answers it, not its prompt."""
+    if not isinstance(collator, Collator):
+        raise ConfigError(
+            "train.loss: hypo lets the policy answer prompts while it trains, which one that acts in a world can't. "
+            "Set train.loss to dpo, or name a model that talks."
+        )
+    return Rollouts(collator, **settings.model_dump(), seed=seed)
 
 
 def placeholders(model: Any) -> list[int]:

@@ -27,7 +27,7 @@ from sclvlm.objective import Objective
 from sclvlm.progress import Advance, console, progress
 from sclvlm.records.mismatches import labels_of
 from sclvlm.references import reference_logps
-from sclvlm.rollouts import Rollouts
+from sclvlm.rollouts import Rollouts, rollouts_of
 from sclvlm.screening import Screen
 from sclvlm.storage import describe, remove_folder, write_json
 from sclvlm.trainer import PreferenceTrainer
@@ -93,7 +93,7 @@ def train(
     collator = laid_out(plain, settings.layout, fitting.kept)
     scored = objective.needs_reference and settings.reference == "cached"
     score = _scorer(collator, folder / "reference.jsonl", arguments, model, settings) if scored else _unscored
-    rollouts = Rollouts(collator, **settings.online.model_dump(), seed=seed) if objective.needs_samples else None
+    rollouts = rollouts_of(collator, settings.online, seed) if objective.needs_samples else None
     trainer = PreferenceTrainer(
         model=adapted.model,
         args=arguments,

@@ -14,14 +14,17 @@ from sclvlm.agents import play
 from sclvlm.agents.trajectories import TrajectoryProcessor, told
 from sclvlm.agents.world import AGENT, EXIT_COLOURS, EXITS, World
 from sclvlm.collation import logps
+from sclvlm.collators import plain_collator
 from sclvlm.config import Config
 from sclvlm.engines import Opening
 from sclvlm.engines.world import WorldEngine
-from sclvlm.errors import SclvlmError
+from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.grading import grade
 from sclvlm.models import Policy, load_policy, scoring
 from sclvlm.pipeline import run_stages
 from sclvlm.records import AnswerKind, PreferencePair, Verdict, text_message
+from sclvlm.rollouts import rollouts_of
+from sclvlm.sections import OnlineSection
 from sclvlm.trajectories import TrajectoryCollator
 from tests import acting
 from tests.acting import EAST, NORTH, SMALL, SOUTH, WEST
@@ -249,3 +252,9 @@ def test_an_agent_goes_through_every_stage_of_a_run(tmp_path: Path) -> None:
     assert facts[3].keys() == {"stage", "before", "after"}
     assert "Options chosen before: none" in facts[4]["headline"]
     assert load_policy(facts[2]["model"], device="cpu").processor.world == OPEN
+
+
+def test_a_policy_that_acts_is_told_to_train_without_samples_of_its_own(tmp_path: Path) -> None:
+    collator = plain_collator(load_policy(str(acting.agent(tmp_path / "model"))), "auto", acting.pairs(), limit_gb=1.0)
+    with pytest.raises(ConfigError, match=r"train\.loss: hypo .* Set train\.loss to dpo"):
+        rollouts_of(collator, OnlineSection(), 0)
