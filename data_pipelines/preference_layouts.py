@@ -62,15 +62,15 @@ def trl(row: Row) -> Found:
 
 def hh(row: Row) -> Found:
     """HH-RLHF: transcripts of `\\n\\nHuman: ...\\n\\nAssistant: ...`, the prompt being what both begin with."""
-    return Found(*_divided(*(_transcript(_text(row, name)) for name in ("chosen", "rejected"))), [])
+    return _with_pictures(_divided(*(_transcript(_text(row, name)) for name in ("chosen", "rejected"))), row)
 
 
 def ultrafeedback(row: Row) -> Found:
     """UltraFeedback-binarized: the prompt as text, and again as what both lists of messages begin with."""
     chosen, rejected = (_messages(row, name) for name in ("chosen", "rejected"))
     if all(side and side[0]["role"] == "assistant" for side in (chosen, rejected)):
-        return Found(_said(row), chosen, rejected, [])
-    return Found(*_divided(chosen, rejected), [])
+        return _with_pictures((_said(row), chosen, rejected), row)
+    return _with_pictures(_divided(chosen, rejected), row)
 
 
 def llama_factory(row: Row) -> Found:
@@ -90,11 +90,10 @@ def ms_swift(row: Row) -> Found:
     """ms-swift: the last answer of `messages` against `rejected_response`, or `rejected_messages` in full."""
     if row.get("rejected_images") not in (None, [], row.get("images")):
         raise BrokenError("sides with different images")
-    said = _messages(row, "messages") if row.get("messages") is not None else _query(row)
-    if system := _text(row, "system"):
-        said = [text_message("system", system), *said]
+    system = [text_message("system", text)] if (text := _text(row, "system")) else []
+    said = system + (_messages(row, "messages") if row.get("messages") is not None else _query(row))
     if row.get("rejected_messages"):
-        return _with_pictures(_divided(said, _messages(row, "rejected_messages")), row, always=True)
+        return _with_pictures(_divided(said, system + _messages(row, "rejected_messages")), row, always=True)
     return _with_pictures((said[:-1], said[-1:], _answer(_text(row, "rejected_response"))), row, always=True)
 
 
@@ -124,6 +123,15 @@ NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {  # columns, one set of which m
     "hh": (("chosen", "rejected"),),
     "ultrafeedback": (("prompt", "chosen", "rejected"),),
     "trl": (("chosen", "rejected"),),
+}
+
+USES: dict[str, tuple[str, ...]] = {  # columns that are read beside those where they are there
+    "ms_swift": ("images", "image", "rejected_images", "system", "history"),
+    "llama_factory": ("images", "image", "system", "history", "input"),
+    "rlhf_v": ("images",),
+    "hh": ("images", "image"),
+    "ultrafeedback": ("images", "image"),
+    "trl": ("prompt", "images", "image"),
 }
 
 

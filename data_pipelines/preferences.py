@@ -30,6 +30,7 @@ from data_pipelines.cards import table
 from data_pipelines.preference_layouts import (
     LAYOUTS,
     NEEDS,
+    USES,
     BrokenError,
     CellError,
     Row,
@@ -44,7 +45,6 @@ from sclvlm.storage import describe, partial_path, remove_folder, write_records,
 
 FORMATS = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 DESCRIPTION = "dataset_info.json"  # of LLaMA-Factory, beside its files
-OPTIONAL = frozenset(("prompt", "images", "image", "rejected_images", "system", "history", "input"))
 OWN = frozenset(("id", "source", "weight", "meta"))  # of our pairs
 
 
@@ -200,10 +200,10 @@ class Pictures:
             buffer = io.BytesIO()
             image.save(buffer, "png")
             return buffer.getvalue()
-        path = self.beside / image if isinstance(image, str) and image else None
-        if path is None or not path.is_file():
-            raise BrokenError("missing image")
-        return path.read_bytes()
+        try:
+            return (self.beside / str(image)).read_bytes()
+        except (OSError, ValueError):  # also what is too long for a path, or an address
+            raise BrokenError("missing image") from None
 
 
 def _named(content: bytes) -> tuple[str, bytes]:
@@ -254,13 +254,13 @@ def _pair(row: Row, number: int, where: str, tally: Tally, pictures: Pictures) -
 
 def _fields(row: Row, number: int, tally: Tally) -> dict[str, Any]:
     """Beside messages and images: what a row says in columns that the layout doesn't read goes into `meta`."""
-    used = OPTIONAL | OWN | {name for names in NEEDS[tally.layout] for name in names}
+    used = OWN.union(*NEEDS[tally.layout], USES[tally.layout])
     others = {name: value for name, value in row.items() if name not in used and value is not None}
     meta = {name: value for name, value in others.items() if isinstance(value, str | int | float)}
     tally.columns["kept in meta"] |= meta.keys()
     tally.columns["left out"] |= others.keys() - meta.keys()
     weight = {} if row.get("weight") is None else {"weight": row["weight"]}
-    own = row["meta"] if isinstance(row.get("meta"), dict) else {}
+    own = {key: value for key, value in (row.get("meta") or {}).items() if value is not None}
     name = f"{tally.layout}-{number}" if row.get("id") in (None, "") else str(row["id"])
     return {"id": name, "source": str(row.get("source") or tally.layout), "meta": {**meta, **own}, **weight}
 
@@ -321,6 +321,12 @@ def _check_replaceable(out: Path) -> None:
         )
 
 
+def _size(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
+
+
 def parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(
@@ -334,7 +340,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--layout", choices=("auto", *LAYOUTS), default="auto", help="auto goes by the columns")
     parser.add_argument("--split", default="train", help="split of a folder or a hub id")
     parser.add_argument("--strict", action="store_true", help="end at the first row that is no sound pair")
-    parser.add_argument("--limit", type=int, help="read only so many rows, the first ones")
+    parser.add_argument("--limit", type=_size, help="read only so many rows, the first ones")
     return parser
 
 

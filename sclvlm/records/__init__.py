@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 Message = dict[str, Any]
-"""{"role": "user|assistant|system", "content": [{"type": "image"}, {"type": "text", "text": ...}]}."""
+"""{"role": "user|assistant|system|tool", "content": [{"type": "image"}, {"type": "text", "text": ...}]}."""
 
 LETTERS = string.ascii_uppercase
 
