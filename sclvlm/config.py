@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from sclvlm.errors import ConfigError
 from sclvlm.parts import Part, Way, holds_all
-from sclvlm.sections import OnlineSection, Section
+from sclvlm.sections import LossName, OnlineSection, Section
 from sclvlm.storage import describe
 
 STAGES = ("infer", "label", "train", "evaluate", "report")
@@ -161,32 +161,12 @@ class LoraSection(Section):
         return data
 
 
-LossName = Literal[
-    "dpo",
-    "robust",
-    "ipo",
-    "ipo_sum",
-    "hinge",
-    "exo",
-    "hybrid_dpo",
-    "hypo",
-    "apo_zero",
-    "apo_down",
-    "sppo",
-    "nca",
-    "kto",
-    "orpo",
-    "simpo",
-    "cpo",
-    "sft",
-]
-
-
 class TrainSection(Section):
     """The preference stage. `args` goes to transformers' TrainingArguments as it is."""
 
     loss: LossName = "dpo"
-    """A preference loss, see sclvlm/losses; sft imitates the chosen completion alone."""
+    """dpo, robust, ipo, ipo_sum, hinge, exo, hybrid_dpo, hypo, apo_zero, apo_down, sppo, nca, kto, orpo, simpo, cpo
+    (see sclvlm/losses), sft, which imitates the chosen completion alone, or your own as module:function."""
     beta: float = Field(default=0.1, gt=0.0)
     """Strength of the pull to the reference; for cpo, simpo and orpo what their papers call so (orpo: lambda)."""
     loss_options: dict[str, float] = Field(default_factory=dict)

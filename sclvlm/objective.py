@@ -10,12 +10,12 @@ from torch import Tensor
 
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.losses import (
-    LOSSES,
     NEEDS_KL,
-    NEEDS_REFERENCE,
     NEEDS_SAMPLES,
     hyperparameters,
     kl_estimate,
+    loss_called,
+    needs_reference,
     sft,
     wpo_weights,
 )
@@ -25,9 +25,9 @@ from sclvlm.losses import (
 class Objective:
     """wpo's weight of the pair * (loss_weight * loss + nll_weight * NLL(chosen)).
 
-    loss: a name in LOSSES; options: its own hyperparameters, the others keep their defaults. SCL's DPO with an
-    anchor (arXiv 2410.04055) and RPO (arXiv 2404.19733) are `dpo` with an nll_weight. wpo: weigh pairs by how
-    likely the policy is to say them (arXiv 2406.11827).
+    loss: a name in LOSSES, or your own as module:function; options: its own hyperparameters, the others keep their
+    defaults. SCL's DPO with an anchor (arXiv 2410.04055) and RPO (arXiv 2404.19733) are `dpo` with an nll_weight. wpo:
+    weigh pairs by how likely the policy is to say them (arXiv 2406.11827).
     """
 
     loss: str = "dpo"
@@ -50,7 +50,7 @@ class Objective:
     @property
     def needs_reference(self) -> bool:
         """Whether the reference's log-probabilities are read."""
-        return self.loss in NEEDS_REFERENCE
+        return needs_reference(self.loss)
 
     @property
     def needs_samples(self) -> bool:
@@ -85,7 +85,7 @@ class Objective:
         if mismatched:
             logps, num_tokens = logps[:, :-1], num_tokens[:, :-1]
             ref_logps = None if ref_logps is None else ref_logps[:, :-1]
-        loss = LOSSES[self.loss](logps, ref_logps, num_tokens, beta=self.beta, **self.options, **measured)
+        loss = loss_called(self.loss)(logps, ref_logps, num_tokens, beta=self.beta, **self.options, **measured)
         total = self.loss_weight * loss
         if self.nll_weight:
             anchor = sft(logps, ref_logps, num_tokens, beta=self.beta)

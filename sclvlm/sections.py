@@ -2,7 +2,43 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from difflib import get_close_matches
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+LOSS_NAMES = (
+    "dpo",
+    "robust",
+    "ipo",
+    "ipo_sum",
+    "hinge",
+    "exo",
+    "hybrid_dpo",
+    "hypo",
+    "apo_zero",
+    "apo_down",
+    "sppo",
+    "nca",
+    "kto",
+    "orpo",
+    "simpo",
+    "cpo",
+    "sft",
+)
+
+
+def _named(loss: str) -> str:
+    if loss not in LOSS_NAMES and ":" not in loss:
+        near = get_close_matches(loss, LOSS_NAMES, n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"must be one of {', '.join(LOSS_NAMES)}, or your own as module:function, got {loss!r}.{meant}"
+        )
+    return loss
+
+
+LossName = Annotated[str, AfterValidator(_named)]
 
 
 class Section(BaseModel):

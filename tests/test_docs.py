@@ -49,6 +49,11 @@ def kind(field: Any) -> str:
     return ", ".join([text, *bounds])
 
 
+def one_line(text: str) -> str:
+    """A cell of a table ends with its line."""
+    return " ".join(text.split())
+
+
 def default(field: Any) -> str:
     """The default in YAML."""
     value = field.get_default(call_default_factory=True)
@@ -68,7 +73,8 @@ def markdown() -> str:
         model = section_of(field.annotation)
         assert model is not None
         rows = [
-            f"| `{key}` | {kind(each)} | {default(each)} | {each.description} |" for key, each in keys(model).items()
+            f"| `{key}` | {kind(each)} | {default(each)} | {one_line(each.description)} |"
+            for key, each in keys(model).items()
         ]
         parts.append("\n".join([f"## {name}", "", model.__doc__ or "", "", "| key | type | default | meaning |"]))
         parts[-1] += "\n" + "\n".join(["|---|---|---|---|", *rows]) + "\n"

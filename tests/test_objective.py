@@ -1,13 +1,14 @@
-from typing import get_args
+import sys
+from types import ModuleType
 
 import pytest
 import torch
 from torch import tensor
 
-from sclvlm.config import LossName
 from sclvlm.errors import ConfigError
 from sclvlm.losses import LOSSES, dpo, kl_estimate, kto, sft, wpo_weights
 from sclvlm.objective import Objective
+from sclvlm.sections import LOSS_NAMES
 
 LOGPS = tensor([[-10.0, -14.0], [-3.0, -2.0]])
 REFERENCE = tensor([[-12.0, -13.0], [-3.0, -5.0]])
@@ -15,7 +16,7 @@ NUM_TOKENS = tensor([[5, 7], [4, 2]])
 
 
 def test_the_config_names_every_loss() -> None:
-    assert get_args(LossName) == tuple(LOSSES)
+    assert tuple(LOSSES) == LOSS_NAMES
 
 
 def test_the_anchor_is_added_to_the_weighted_loss() -> None:
@@ -48,3 +49,18 @@ def test_an_option_of_another_loss_is_refused_by_name() -> None:
 def test_a_misspelt_option_is_put_right() -> None:
     with pytest.raises(ConfigError, match="Did you mean gamma"):
         Objective(loss="simpo", options={"gama": 1.0})
+
+
+def test_a_loss_of_ones_own_is_given_what_all_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("my_losses")
+    module.margin = lambda logps, ref_logps, num_tokens, *, beta, floor=0.0: beta * (ref_logps - logps)[:, 0] + floor
+    monkeypatch.setitem(sys.modules, "my_losses", module)
+    objective = Objective(loss="my_losses:margin", beta=0.5, options={"floor": 1.0})
+    assert objective.needs_reference
+    assert objective(LOGPS, REFERENCE, NUM_TOKENS).tolist() == [0.0, 1.0]  # 0.5 * (-12 + 10) + 1, 0.5 * (-3 + 3) + 1
+
+
+@pytest.mark.parametrize("name", ["no_such_module:loss", "sclvlm.losses:no_such_loss", "dpoo"])
+def test_a_loss_that_is_nowhere_is_an_error(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"train\.loss: .* as module:function"):
+        Objective(loss=name)

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pkgutil import resolve_name
 
 from torch import Tensor
 
+from sclvlm.errors import ConfigError
 from sclvlm.losses.absolute import apo_down, apo_zero, kl_estimate, kto, nca, sppo
 from sclvlm.losses.contrastive import dpo, exo, hinge, hybrid_dpo, ipo, ipo_sum, robust
 from sclvlm.losses.measures import accuracy, rewards
@@ -44,10 +46,14 @@ __all__ = [
     "hypo",
     "ipo",
     "ipo_sum",
+    "is_own",
     "kl_estimate",
     "kto",
     "length_weights",
+    "loss_called",
     "nca",
+    "needs_pairs",
+    "needs_reference",
     "orpo",
     "reverse_kl_surrogate",
     "rewards",
@@ -88,10 +94,42 @@ NEEDS_SAMPLES = frozenset({"hypo"})
 READS_BETA = frozenset(LOSSES) - {"sft"}
 
 
+def loss_called(name: str) -> Loss:
+    """The loss called `name` in LOSSES, or one of your own, named `module:function`.
+
+    Your own takes what all take, reads pairs, and is given a reference. Raises ConfigError where there is none such.
+    """
+    if name in LOSSES:
+        return LOSSES[name]
+    try:
+        loss: Loss = resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"train.loss: {name!r} is none of {', '.join(LOSSES)}, and no function can be imported by this name "
+            f"({error}). Name one as module:function, with its module on the PYTHONPATH."
+        ) from None
+    return loss
+
+
+def is_own(name: str) -> bool:
+    """Whether `name` is that of a user's loss."""
+    return ":" in name
+
+
+def needs_reference(name: str) -> bool:
+    """Whether the loss reads the reference's log-probabilities."""
+    return name in NEEDS_REFERENCE or is_own(name)
+
+
+def needs_pairs(name: str) -> bool:
+    """Whether the loss reads two completions of a prompt."""
+    return name in NEEDS_PAIRS or is_own(name)
+
+
 def hyperparameters(name: str) -> dict[str, float]:
     """What the loss called `name` reads beside beta, each with its default; empty where there is nothing.
 
-    They are the keyword arguments that have a number for a default. Raises KeyError for a name not in LOSSES.
+    They are the keyword arguments that have a number for a default. Raises ConfigError for a name that names none.
     """
-    arguments = inspect.signature(LOSSES[name]).parameters.items()
+    arguments = inspect.signature(loss_called(name)).parameters.items()
     return {argument: about.default for argument, about in arguments if isinstance(about.default, float)}

@@ -14,7 +14,7 @@ from sclvlm.collation import Size
 from sclvlm.collators import Collates
 from sclvlm.config import TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
-from sclvlm.losses import NEEDS_KL, NEEDS_PAIRS
+from sclvlm.losses import NEEDS_KL, needs_pairs
 from sclvlm.records import Demonstration, PreferencePair, UnpairedCompletion
 from sclvlm.records.held_out import Split, hold_out
 from sclvlm.records.kinds import kind_of
@@ -68,10 +68,10 @@ def read_training_records(
                 f"{' or '.join(sorted(NEEDS_KL))}, or name another file."
             )
         return list(read_sound(path, UnpairedCompletion, screen))
-    if loss not in NEEDS_PAIRS and kind is Demonstration:
+    if not needs_pairs(loss) and kind is Demonstration:
         return list(read_sound(path, Demonstration, screen))
     pairs = list(read_sound(path, PreferencePair, screen))
-    return pairs if loss in NEEDS_PAIRS else [_chosen_side(pair) for pair in pairs]
+    return pairs if needs_pairs(loss) else [_chosen_side(pair) for pair in pairs]
 
 
 def _chosen_side(pair: PreferencePair) -> Demonstration:
