@@ -9,7 +9,7 @@ from sclvlm.agents.trajectories import told
 from sclvlm.grading import grade_trace
 from sclvlm.records import GradedTrace, ModelRef, Sample, Trace, Turn
 from sclvlm.reporting import build_report, headline, render_html, render_markdown
-from sclvlm.reporting.options import option_shares
+from sclvlm.reporting.options import option_shares, reading_shares
 
 STARTS = {sample.id: sample for sample in samples(range(4), preferred=0)}
 BEFORE, AFTER = (0, 1, 1, None), (0, 0, 0, 2)  # exits reached from each start
@@ -33,6 +33,11 @@ def test_shares_are_of_all_first_answers_and_what_was_not_read_comes_first() -> 
     assert all(each.after.interval.low <= each.after.value <= each.after.interval.high for each in shares)
 
 
+def test_rules_that_read_an_answer_before_or_after_are_counted_in_both() -> None:
+    shares = reading_shares(run(BEFORE), run(AFTER), 0.95)
+    assert [(each.option, each.before.count, each.after.count) for each in shares] == [("marker", 3, 4), ("none", 1, 0)]
+
+
 @pytest.mark.parametrize("change", [{"choices": ("a", "b")}, {"kind": "text", "choices": (), "answer": "left exit"}])
 def test_there_are_none_where_questions_offer_different_options_or_nothing(change: dict[str, object]) -> None:
     first, *others = STARTS.values()
@@ -47,3 +52,5 @@ def test_every_form_of_the_report_shows_them() -> None:
     assert "| left exit | 25.0 % " in render_markdown(report)
     assert '<td class="name">left exit</td><td>25.0 % ' in render_html(report)
     assert report.options[1].after.count == 3
+    assert "| marker | 75.0 % " in render_markdown(report)
+    assert '<td class="name">marker</td><td>75.0 % ' in render_html(report)

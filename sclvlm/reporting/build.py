@@ -12,7 +12,7 @@ from pydantic_core import to_jsonable_python
 from sclvlm.errors import SclvlmError
 from sclvlm.metrics import ALPHA, Comparison, Finding, RunSummary, compare, holm, summarize
 from sclvlm.records import AnswerKind, GradedTrace, GradedTurn, Sample, Transition
-from sclvlm.reporting.options import option_shares
+from sclvlm.reporting.options import option_shares, reading_shares
 from sclvlm.reporting.schema import (
     Curve,
     Example,
@@ -94,6 +94,7 @@ def build_report(
         settings=settings,
         slices=tuple(measured),
         options=option_shares(answered, earlier, later, confidence),
+        readings=reading_shares(earlier, later, confidence),
         pair_counts=pair_counts,
         training=_curves(training or []),
         gallery=_gallery(answered, earlier, later, size=gallery, seed=seed),

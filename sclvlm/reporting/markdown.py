@@ -43,7 +43,7 @@ def render_markdown(report: Report) -> str:
         _transitions(main.first.transitions, "before", "after"),
         "## Readability and length",
         _readability(report),
-        *_options(report),
+        *_habits(report),
         *_pairs(report),
         *_training(report.training),
         *_gallery(report.gallery),
@@ -150,11 +150,14 @@ def _readability(report: Report) -> str:
     return _table(("slice", "run", "turn", "unparsed", "mean response tokens"), rows)
 
 
-def _options(report: Report) -> Iterator[str]:
-    if report.options:
-        yield "## Options chosen"
-        rows = ((escaped(each.option), rate(each.before), rate(each.after)) for each in report.options)
-        yield _table(("option", *RUNS), rows)
+def _habits(report: Report) -> Iterator[str]:
+    for heading, name, shares in (
+        ("Options chosen", "option", report.options),
+        ("How answers were read", "rule", report.readings),
+    ):
+        if shares:
+            yield f"## {heading}"
+            yield _table((name, *RUNS), ((escaped(row.option), rate(row.before), rate(row.after)) for row in shares))
 
 
 def _pairs(report: Report) -> Iterator[str]:

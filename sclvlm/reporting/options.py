@@ -1,4 +1,4 @@
-"""How often each option was chosen, where all questions offer the same ones: a policy's habits before and after."""
+"""A policy's habits before and after: the options it chose, and the form in which it gave its answers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,24 @@ def option_shares(
         return ()
     counts = [Counter(trace.turns[0].answer for trace in run) for run in (before, after)]
     rows = [(UNREAD, None), *((text, label) for label, text in labels.items())]
-    return tuple(
-        OptionShares(
-            option=text,
-            before=_rate(counts[0][label], len(before), confidence),
-            after=_rate(counts[1][label], len(after), confidence),
-        )
-        for text, label in rows
+    return tuple(_shares(text, [count[label] for count in counts], before, after, confidence) for text, label in rows)
+
+
+def reading_shares(
+    before: Sequence[GradedTrace], after: Sequence[GradedTrace], confidence: float
+) -> tuple[OptionShares, ...]:
+    """Shares of the rules by which first answers were read (`answers.Extraction`), in the order of the alphabet."""
+    counts = [Counter(trace.turns[0].method for trace in run) for run in (before, after)]
+    rules = sorted({*counts[0], *counts[1]})
+    return tuple(_shares(rule, [count[rule] for count in counts], before, after, confidence) for rule in rules)
+
+
+def _shares(
+    name: str, counts: Sequence[int], before: Sequence[GradedTrace], after: Sequence[GradedTrace], confidence: float
+) -> OptionShares:
+    earlier, later = counts
+    return OptionShares(
+        option=name, before=_rate(earlier, len(before), confidence), after=_rate(later, len(after), confidence)
     )
 
 

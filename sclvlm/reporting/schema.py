@@ -114,7 +114,7 @@ class Gallery(Statistic):
 
 
 class OptionShares(Statistic):
-    """How often an option was chosen, of all first answers. option: its text, or none where nothing was read."""
+    """How often an option was chosen, of all first answers, or a rule has read them. option: its text or name."""
 
     option: str
     before: Rate
@@ -142,6 +142,7 @@ class Report(Statistic):
     settings: Settings
     slices: tuple[Slice, ...]
     options: tuple[OptionShares, ...] = ()
+    readings: tuple[OptionShares, ...] = ()
     pair_counts: dict[str, int] | None
     training: tuple[Curve, ...]
     gallery: Gallery
