@@ -110,7 +110,8 @@ def test_a_missing_config_is_named() -> None:
 def test_an_unknown_key_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     found = error(invoke("run", config(tmp_path, data={"sample": "x"})), 2)
     assert found.endswith(
-        "data.sample: extra inputs are not permitted, got 'x'. Known keys there: samples, pairs, held_out, test, strict."
+        "data.sample: extra inputs are not permitted, got 'x'. "
+        "Known keys there: samples, pairs, held_out, test, strict."
     )
 
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from PIL import Image
@@ -20,7 +20,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from sclvlm.engines import Opening, Reply
 from sclvlm.engines.cache import RowCache
-from sclvlm.engines.drafts import Draft
+from sclvlm.engines.drafts import Draft, Written
 from sclvlm.engines.sampling import RowSampler, row_seed
 from sclvlm.models import Policy, accepts, counts_positions, unwrapped
 from sclvlm.records import Message, text_message
@@ -97,11 +97,11 @@ class _Turns:
         types = {name: pad(rows, 0, left=True)[0] for name, rows in encoded.types.items()}
         return encoded.ids, to_model({**encoded.images, **types}, self.policy)
 
-    def finish(self, tokens: list[int], logp: float) -> Reply:
-        """The reply that `tokens` spell; a stop token at the end is counted and not shown."""
-        stopped = bool(tokens) and tokens[-1] in self.policy.stop_ids
-        text = self.policy.tokenizer.decode(tokens[:-1] if stopped else tokens, skip_special_tokens=True)
-        return Reply(text, len(tokens), "stop" if stopped else "length", logp)
+    def finish(self, written: Written) -> Reply:
+        """The reply that its tokens spell; a stop token at the end is counted and not shown."""
+        shown = written.tokens[:-1] if written.stopped else written.tokens
+        text = self.policy.tokenizer.decode(shown, skip_special_tokens=True)
+        return Reply(text, len(written.tokens), "stop" if written.stopped else "length", written.logp)
 
 
 class _ContinuedTurns(_Turns):
@@ -129,8 +129,8 @@ class _ContinuedTurns(_Turns):
                 active = active[active]
             logits = self._extend(draft.last(self.cache.present), active[:, None].long(), {})
         written = draft.replies()
-        self.unseen = [[] if stopped else tokens[-1:] for tokens, stopped, _ in written]
-        return [self.finish(tokens, logp) for tokens, _, logp in written]
+        self.unseen = [[] if each.stopped else each.tokens[-1:] for each in written]
+        return [self.finish(each) for each in written]
 
     def _additions(self, conversations: list[list[Message]]) -> tuple[list[list[int]], dict[str, Tensor]]:
         """What each conversation adds to the cache: all of it at first, then the follow-up."""
@@ -169,14 +169,7 @@ class _ScratchTurns(_Turns):
     def reply(self, conversations: list[list[Message]], sampler: RowSampler) -> list[Reply]:
         rows, inputs = self.encode(conversations)
         written = write(self.policy, rows, inputs, sampler, max_new_tokens=self.engine.max_new_tokens)
-        return [self.finish(*each) for each in written]
-
-
-class Written(NamedTuple):
-    """What was written behind one prompt, with the token that ended it if one did, and its log-probability in nats."""
-
-    tokens: list[int]
-    logp: float
+        return [self.finish(each) for each in written]
 
 
 def write(
@@ -209,7 +202,10 @@ def write(
         )[:, ids.shape[1] :].tolist()
     logps = torch.stack(chooser.logps, 1)  # (rows, steps)
     ends = [next((at for at, token in enumerate(row) if token in stop_ids), len(row) - 1) + 1 for row in written]
-    return [Written(row[:end], each[:end].sum().item()) for row, each, end in zip(written, logps, ends, strict=True)]
+    return [
+        Written(row[:end], row[end - 1] in stop_ids, each[:end].sum().item())
+        for row, each, end in zip(written, logps, ends, strict=True)
+    ]
 
 
 @contextmanager
