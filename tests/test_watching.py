@@ -21,7 +21,9 @@ from sclvlm.fingerprints import stage_inputs
 from sclvlm.preflight import check_inputs
 from sclvlm.records import Demonstration, text_message
 from sclvlm.rendering import Renderer
+from sclvlm.screening import Screen
 from sclvlm.storage import write_records
+from sclvlm.trainer.records import split_records
 from sclvlm.trainer.watching import StopAt, check_watching, small_is_good
 from sclvlm.training import train
 from tests.test_trainer import adapted, pairs, steps, trainer
@@ -196,6 +198,24 @@ def test_training_ends_at_its_target(tiny_model: Callable[[str], Path], tmp_path
     assert reached == [False] * (len(found) - 1) + [True]
 
 
+def test_a_run_killed_behind_its_last_checkpoint_makes_no_step_more(
+    tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, held_out = written(tmp_path, pairs(None)), apart(tmp_path, pairs(None))
+    changes = settings(stop_at={"eval_loss": 100.0}, args={**BY_STEP, "max_steps": 12})
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run = partial(train, file, model=section(tiny_model("llama")), settings=changes, seed=0, held_out=held_out)
+    run(whole)
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "PreferenceTrainer", partial(training.PreferenceTrainer, callbacks=[_Killer(1)]))
+        with pytest.raises(_Killed):
+            run(broken)
+    run(broken)
+    assert len(history(broken, "eval_loss")) == 1
+    ours, theirs = (load_file(folder / "adapter" / "adapter_model.safetensors") for folder in (broken, whole))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -312,3 +332,10 @@ def test_the_progress_line_tells_of_held_out_figures(
         file, tmp_path / "run", model=section(tiny_model("llama")), settings=changes, seed=0, held_out=apart(tmp_path)
     )
     assert "step 1, held out: loss 0.693, rewards/margins" in capsys.readouterr().err
+
+
+def test_held_out_prompts_that_are_trained_on_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = written(tmp_path, pairs(None)[:3])
+    with caplog.at_level("WARNING", logger="sclvlm"):
+        split_records(file, apart(tmp_path, pairs(None)), TrainSection(), 0, Screen())
+    assert "3 of 4 held-out records have the prompt of one to train on" in caplog.text

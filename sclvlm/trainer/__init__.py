@@ -119,6 +119,14 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
             self._tally.clear()
         super().log({**logs, **means}, start_time)
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Not one step more where training goes on from a checkpoint at which it had already ended."""
+        kept = self.state.stateful_callbacks["TrainerControl"]["args"]
+        if kept["should_training_stop"]:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
+
     def floating_point_ops(self, inputs: PromptBatch) -> int:
         """Not estimated: the parent's rule of thumb is wrong for images and adapters."""
         return 0

@@ -16,7 +16,7 @@ from sclvlm.config import TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.losses import NEEDS_KL, needs_pairs
 from sclvlm.records import Demonstration, PreferencePair, UnpairedCompletion
-from sclvlm.records.held_out import Split, hold_out
+from sclvlm.records.held_out import Split, hold_out, prompt_key
 from sclvlm.records.kinds import kind_of
 from sclvlm.records.mismatches import labels_of, mismatch
 from sclvlm.screening import Screen, read_sound
@@ -46,6 +46,9 @@ def split_records(pairs: Path, held_out: Path | None, settings: TrainSection, se
     records = hold_out(read_training_records(pairs, settings.loss, screen), settings.held_out_share, seed=seed)
     if held_out is not None:
         records = Split(records.training, list(read_training_records(held_out, settings.loss, screen)))
+    asked = {prompt_key(record) for record in records.training}
+    if known := sum(prompt_key(record) in asked for record in records.held_out):
+        log.warning("%d of %d held-out records have the prompt of one to train on", known, len(records.held_out))
     if records.held_out:
         log.info("%d records to train on, %d held out", len(records.training), len(records.held_out))
     return records
