@@ -16,7 +16,8 @@ from rich.logging import RichHandler
 
 from sclvlm import __version__
 from sclvlm.errors import SclvlmError
-from sclvlm.progress import console
+from sclvlm.launch import count, index, is_main
+from sclvlm.progress import console, errors
 
 # Before any of these libraries is loaded: quiet, and no call home.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -137,7 +138,8 @@ def _execute(
 
         loaded = load_config(config, overrides)
         facts = run_stages(loaded, (stage,) if stage else loaded.stages, redo)
-        _print(facts if as_json else facts[-1], as_json=as_json)
+        if is_main():
+            _print(facts if as_json else facts[-1], as_json=as_json)
 
 
 def _print(facts: Any, *, as_json: bool) -> None:
@@ -158,14 +160,18 @@ def _clear_errors(debug: bool) -> Iterator[None]:
     except SclvlmError as error:
         if debug:
             raise
-        console.print(f"error: {error}", style="red", markup=False)
+        errors.print(f"{_who()}error: {error}", style="red", markup=False)
         raise typer.Exit(error.exit_code) from None
     except OSError as error:  # a full disk, a folder that may not be written
         if debug or error.strerror is None:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        console.print(f"error: {where}{error.strerror}.", style="red", markup=False)
+        errors.print(f"{_who()}error: {where}{error.strerror}.", style="red", markup=False)
         raise typer.Exit(SclvlmError.exit_code) from None
+
+
+def _who() -> str:
+    return f"process {index()}: " if count() > 1 else ""
 
 
 def main() -> None:

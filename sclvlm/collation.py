@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sclvlm.encodings import Encodings, encode_once
+from sclvlm.encodings import Encodings, encode_once, encode_together
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.features import FeatureCache, why_not_cached, why_not_exact
 from sclvlm.features.files import cache_folder
 from sclvlm.layouts import Rows, lay_out, positions, shared_pays, sibling_mask, why_not_shared
 from sclvlm.losses import length_weights
 from sclvlm.models import UNFIT, Policy, rounding, scoring
+from sclvlm.processes import told as told_by_main
 from sclvlm.records.mismatches import Mismatched, Trainable, labels_of
 from sclvlm.rendering import Encoded, Renderer, load_images, pad
 
@@ -54,6 +55,7 @@ class PromptBatch(TypedDict):
     desirable: NotRequired[Tensor]  # (P, 1) bool, of records that have a label
     mismatched: NotRequired[bool]  # the last completion is another prompt's, and only scored
     asked: NotRequired[Asked]  # the prompts alone, where the policy is to answer them itself
+    company: NotRequired[int]  # so many of the last records are only computed (`trainer.sharing`)
     ids: list[str]  # P record ids
     completions: int  # N
 
@@ -271,9 +273,9 @@ def agreed_features(
     reason = why_not_cached(renderer.policy.model)
     if reason is None:
         cache = FeatureCache(renderer.policy, cache_folder(), limit_gb=limit_gb)
-        reason = _change(renderer, shown, cache)
+        reason = told_by_main(_change(renderer, shown, cache))
         if reason is None:
-            return encode_once(renderer, records, cache)
+            return encode_together(renderer, records, cache)
     if wanted == "cached":
         raise ConfigError(f"train.features: kept ones don't fit this model: {reason}. Set it to live or auto.")
     log.info("train.features: live, since %s", reason)

@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from sclvlm.collation import Collator, Layout, PromptBatch, Record, Size, agreed_features, agreed_layout
 from sclvlm.models import Policy
+from sclvlm.processes import told
 from sclvlm.rendering import Renderer
 from sclvlm.trajectories import TrajectoryCollator
 
@@ -51,5 +52,5 @@ def laid_out(plain: Collates, wanted: Layout | Literal["auto"], records: Sequenc
     """The same in the layout that `agreed_layout` finds for `records`; a policy that acts has the plain one."""
     if not isinstance(plain, Collator):
         return plain
-    layout = agreed_layout(wanted, plain.renderer, records, plain.encodings)
+    layout = told(agreed_layout(wanted, plain.renderer, records, plain.encodings))  # the same in all processes
     return Collator(plain.renderer, layout, plain.encodings)

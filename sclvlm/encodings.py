@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from sclvlm.features import FeatureCache
 from sclvlm.features.files import FeatureFiles
+from sclvlm.launch import count, index
+from sclvlm.processes import wait
 from sclvlm.progress import progress
 from sclvlm.records.mismatches import Trainable
 from sclvlm.rendering import Encoded, Renderer, load_images
@@ -71,3 +73,11 @@ def encode_once(renderer: Renderer, records: Sequence[Trainable], cache: Feature
                 )
             advance()
     return Encodings(prompts, cache.files, cache)
+
+
+def encode_together(renderer: Renderer, records: Sequence[Trainable], cache: FeatureCache) -> Encodings:
+    """The same, where several processes work on the run: each computes a share of the features that are missing."""
+    if count() > 1:
+        encode_once(renderer, records[index() :: count()], cache)
+        wait()
+    return encode_once(renderer, records, cache)

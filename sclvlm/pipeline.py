@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from sclvlm.config import STAGES, AskSection, Config, ModelSection, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import stage_inputs, stages_before, weights_hash
+from sclvlm.launch import count, is_main
 from sclvlm.preflight import check_inputs, read_samples
 from sclvlm.progress import console
 from sclvlm.prompts import load_prompt
@@ -43,8 +45,28 @@ class Job:
 def run_stages(config: Config, names: tuple[str, ...], redo: str | None = None) -> list[Facts]:
     """Execute stages in order, skipping those that are done; `redo` names the first to make anew.
 
-    Nothing is written or removed before everything that can be checked was found well.
+    Nothing is written or removed before everything that can be checked was found well. Of several processes the main
+    one does that, and calls the others to training; they return nothing.
     """
+    if count() == 1:
+        return _run_stages(config, names, redo)
+    from sclvlm.processes import leading, loss_told, tasks
+    from sclvlm.trainer.joining import join, part
+
+    join(config.model.device)
+    facts: list[Facts] = []
+    with loss_told():
+        if is_main():
+            with leading():
+                facts = _run_stages(config, names, redo)
+        else:
+            for name in tasks():
+                STAGE_FUNCTIONS[name](Job.of(config, name))
+    part()
+    return facts
+
+
+def _run_stages(config: Config, names: tuple[str, ...], redo: str | None) -> list[Facts]:
     if not names:
         raise ConfigError(f"the config has no stage to run. Add a section: {', '.join(STAGES)}.")
     anew = _from(redo)
@@ -150,18 +172,27 @@ def train(job: Job) -> Facts:
     config, folder = job.config, job.stage.folder
     settings = _section(config.train)
     held_out = Path(config.data.held_out) if config.data.held_out else None
-    fine_tune(
-        pairs_file(config),
-        folder,
-        model=config.model,
-        settings=settings,
-        seed=config.run.seed,
-        held_out=held_out,
-        strict=config.data.strict,
-    )
+    with _all_processes("train"):
+        fine_tune(
+            pairs_file(config),
+            folder,
+            model=config.model,
+            settings=settings,
+            seed=config.run.seed,
+            held_out=held_out,
+            strict=config.data.strict,
+        )
     whole = settings.merge or not settings.writes_adapter
     adapter = {"adapter": str(folder / "adapter")} if settings.writes_adapter else {}
     return adapter | ({"model": str(folder / "model")} if whole else {})
+
+
+def _all_processes(task: str) -> AbstractContextManager[None]:
+    if count() == 1:
+        return nullcontext()
+    from sclvlm.processes import joint
+
+    return joint(task)
 
 
 def evaluate(job: Job) -> Facts:

@@ -17,7 +17,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+from sclvlm.launch import is_main
+
+console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not is_main())  # one of several processes speaks
+errors = Console(stderr=True, highlight=False, soft_wrap=True)  # and any of them may fail
 SECONDS_BETWEEN_LINES = 15.0
 
 

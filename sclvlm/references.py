@@ -7,7 +7,8 @@ trained ones. A run that goes on from a checkpoint reads what was kept, so its r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from pydantic import Field
@@ -15,7 +16,9 @@ from pydantic import Field
 from sclvlm.collation import Logps, cut, logps, moved
 from sclvlm.collation import Record as TrainingRecord
 from sclvlm.collators import Collates
+from sclvlm.launch import count, index, is_main
 from sclvlm.models import scoring
+from sclvlm.processes import gathered, told
 from sclvlm.progress import progress
 from sclvlm.records import Record
 from sclvlm.storage import RecordAppender, file_hash, read_records, repair_torn_line
@@ -54,18 +57,32 @@ def reference_logps(
     The collator's policy must be the reference, that is, not have made a step yet. lengths: of the records' longest
     rows in tokens. origin: a content hash of the model, its adapter and what else changes its scores.
     """
-    known = _read(path)
+    known = told(_read(path) if is_main() else {})
     keys = [record_key(record, f"{origin} {surplus_weight}") for record in records]
     missing = sorted((i for i, key in enumerate(keys) if key not in known), key=lambda i: -lengths[i])
     if missing:
-        with RecordAppender(path) as file, progress("reference", len(missing)) as advance:
-            for rows in cut(missing, batch_size):
-                scored = _score(collator, [records[i] for i in rows], surplus_weight)
-                for i, sums in zip(rows, scored.sums.tolist(), strict=True):
-                    known[keys[i]] = tuple(sums)
+        scored = _scored(collator, records, list(cut(missing, batch_size)), surplus_weight)
+        with (
+            RecordAppender(path) if is_main() else nullcontext() as file,
+            progress("reference", len(missing)) as advance,
+        ):
+            for i, sums in scored:
+                known[keys[i]] = tuple(sums)
+                if file is not None:
                     file.append(Reference(id=records[i].id, key=keys[i], logps=known[keys[i]]))
-                advance(len(rows))
+                advance(1)
     return [known[key] for key in keys]
+
+
+def _scored(
+    collator: Collates, records: Sequence[TrainingRecord], batches: Sequence[Sequence[int]], surplus_weight: float
+) -> Iterator[tuple[int, list[float]]]:
+    """Index and sums of each record in `batches`, which the processes share: each scores one, then all hear of all."""
+    for round_ in cut(batches, count()):
+        rows = round_[index()] if index() < len(round_) else ()
+        sums = _score(collator, [records[i] for i in rows], surplus_weight).sums.tolist() if rows else []
+        for found in gathered(list(zip(rows, sums, strict=True))):
+            yield from found
 
 
 def _read(path: Path) -> dict[str, tuple[float, ...]]:

@@ -15,6 +15,7 @@ from sclvlm.collators import Collates
 from sclvlm.engines.hf import write
 from sclvlm.engines.sampling import RowSampler, row_seed
 from sclvlm.errors import ConfigError
+from sclvlm.launch import count
 from sclvlm.models import scoring, unwrapped
 from sclvlm.rendering import Encoded, pad
 from sclvlm.sections import OnlineSection
@@ -103,11 +104,19 @@ class Rollouts:
 
 
 def rollouts_of(collator: Collates, settings: OnlineSection, seed: int) -> Rollouts:
-    """Those that `settings` ask for. Raises ConfigError for a policy that acts: a world answers it, not its prompt."""
+    """Those that `settings` ask for.
+
+    Raises ConfigError for a policy that acts, since a world answers it and not its prompt, and in several processes.
+    """
     if not isinstance(collator, Collator):
         raise ConfigError(
             "train.loss: hypo lets the policy answer prompts while it trains, which one that acts in a world can't. "
             "Set train.loss to dpo, or name a model that talks."
+        )
+    if count() > 1:
+        raise ConfigError(
+            f"train.loss: hypo samples from the policy within a step, which {count()} processes can't do together yet. "
+            "Start one process, or set train.loss to dpo."
         )
     return Rollouts(collator, **settings.model_dump(), seed=seed)
 

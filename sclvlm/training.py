@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from difflib import get_close_matches
@@ -20,10 +20,12 @@ from sclvlm.collators import Collates, laid_out, plain_collator
 from sclvlm.config import ModelSection, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import weights_hash
+from sclvlm.launch import is_main
 from sclvlm.losses import NEEDS_KL
-from sclvlm.models import Policy, load_policy
+from sclvlm.models import Policy, computing_dtype, load_policy
 from sclvlm.models.saving import write_model
 from sclvlm.objective import Objective
+from sclvlm.processes import told, wait
 from sclvlm.progress import Advance, console, progress
 from sclvlm.records.mismatches import labels_of
 from sclvlm.references import reference_logps
@@ -32,6 +34,7 @@ from sclvlm.screening import Screen
 from sclvlm.storage import describe, remove_folder, write_json
 from sclvlm.trainer import PreferenceTrainer
 from sclvlm.trainer.batching import TokenBatchSampler
+from sclvlm.trainer.joining import check_checkpoint, join
 from sclvlm.trainer.records import (
     Fitting,
     check_estimate,
@@ -75,6 +78,7 @@ def train(
     held_out: records to measure on. strict: a record that conflicts with itself is an error, and not left out. A run
     that was killed goes on from its last whole checkpoint.
     """
+    join(model.device)
     torch.manual_seed(seed)  # fresh adapters are random
     objective = objective_of(settings)
     screen = Screen(strict)
@@ -86,7 +90,8 @@ def train(
         adapted, settings.features, [*records.training, *records.held_out], limit_gb=settings.features_gb
     )
     fitting, apart = (fitting_records(side, plain, settings.max_length) for side in records)
-    write_counts(folder / "data.json", fitting, apart, screen)
+    if is_main():
+        write_counts(folder / "data.json", fitting, apart, screen)
     if objective.loss in NEEDS_KL:
         check_estimate(arguments)
         fitting, apart = mismatched([fitting, apart], plain, settings.max_length, seed)
@@ -94,11 +99,12 @@ def train(
     scored = objective.needs_reference and settings.reference == "cached"
     score = _scorer(collator, folder / "reference.jsonl", arguments, model, settings) if scored else _unscored
     rollouts = rollouts_of(collator, settings.online, seed) if objective.needs_samples else None
+    train_set, held_out_set = score(fitting), score(apart) if apart.kept else None
     trainer = PreferenceTrainer(
         model=adapted.model,
         args=arguments,
-        train_dataset=score(fitting),
-        eval_dataset=score(apart) if apart.kept else None,
+        train_dataset=train_set,
+        eval_dataset=held_out_set,
         lengths=fitting.lengths,
         labels=labels_of(fitting.kept) or None,
         batches=token_batches(fitting, collator.layout == "shared", settings, seed),
@@ -107,22 +113,35 @@ def train(
         objective=objective,
         surplus_weight=settings.surplus_weight,
         reference_model=_reference_model(adapted.model, settings, model.adapter, objective),
+        company=_company(train_set, held_out_set),
     )
     for watcher in watchers(settings) if apart.kept else []:
         trainer.add_callback(watcher)
-    _train_with_progress(trainer, last_checkpoint(folder / "checkpoints"))
-    write_json(folder / "history.json", trainer.state.log_history)
-    _write_trained(adapted, folder, model, settings)
-    remove_folder(folder / "checkpoints")
+    checkpoint = told(last_checkpoint(folder / "checkpoints"))
+    check_checkpoint(checkpoint)
+    _train_with_progress(trainer, checkpoint)
+    weights = trainer.whole_weights()
+    if is_main():
+        write_json(folder / "history.json", trainer.state.log_history)
+        _write_trained(adapted, weights, folder, model, settings)
+        remove_folder(folder / "checkpoints")
+    wait()
 
 
-def _write_trained(policy: Policy, folder: Path, model: ModelSection, settings: TrainSection) -> None:
-    if not settings.writes_adapter:
-        write_model(policy.model, policy.processor, folder / "model")
+def _write_trained(
+    policy: Policy, weights: Mapping[str, Any] | None, folder: Path, model: ModelSection, settings: TrainSection
+) -> None:
+    """weights: all that the policy has, if its own are shards of them."""
+    if settings.writes_adapter:
+        policy.model.save_pretrained(folder / "adapter", state_dict=weights)
+        if settings.merge:
+            merge(model, folder / "adapter", folder / "model")
         return
-    policy.model.save_pretrained(folder / "adapter")
-    if settings.merge:
-        merge(model, folder / "adapter", folder / "model")
+    if weights is not None:
+        plainly = {"adapter": None, "dtype": str(computing_dtype(policy.model)).removeprefix("torch."), "device": "cpu"}
+        policy = _tuned(load_policy(**{**model.model_dump(), **plainly}), settings, model.adapter)
+        policy.model.load_state_dict(weights)
+    write_model(policy.model, policy.processor, folder / "model")
 
 
 def objective_of(settings: TrainSection) -> Objective:
@@ -174,12 +193,14 @@ def _arguments(folder: Path, settings: TrainSection, policy: Policy, seed: int, 
         "bf16": policy.model.dtype is torch.bfloat16,
         "fp16": policy.model.dtype is torch.float16,
     }
+    # Not all layers of an image encoder need to have a part in what the projector reads of it.
+    pictures = {"ddp_find_unused_parameters": {settings.projector, settings.vision} != {"frozen"}}
     if taken := sorted(decided.keys() & settings.args.keys()):
         raise ConfigError(f"train.args.{taken[0]}: set by the training stage itself. Remove it.")
     given = {key: _checked(key, value) for key, value in settings.args.items()}
     watched = watching_arguments(settings, OWN_ARGUMENTS, held_out=held_out)
     try:
-        arguments = TrainingArguments(**{**OWN_ARGUMENTS, **watched, **given, **decided})
+        arguments = TrainingArguments(**{**OWN_ARGUMENTS, **pictures, **watched, **given, **decided})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"train.args: {error}") from None
     check_best_is_saved(arguments)
@@ -236,6 +257,12 @@ def _scorer(
         surplus_weight=settings.surplus_weight,
     )
     return lambda part: _Examples(part.kept, scored(part.kept, part.lengths))
+
+
+def _company(*parts: _Examples | None) -> _Example:
+    """The first example with pictures, if any has some, else the first of all."""
+    examples = [part[index] for part in parts if part is not None for index in range(len(part))]
+    return next((each for each in examples if each.record.images), examples[0])
 
 
 def _collated(collator: Collates, rollouts: Rollouts | None, examples: Sequence[_Example]) -> PromptBatch:

@@ -27,6 +27,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from sclvlm.agents.policy import AgentConfig
 from sclvlm.agents.trajectories import TrajectoryProcessor
 from sclvlm.errors import ConfigError, SclvlmError
+from sclvlm.launch import count, local_index
 from sclvlm.models.quantization import Quantization, check_quantization, quantized
 from sclvlm.records import ModelRef
 
@@ -169,10 +170,17 @@ def peft_warnings_hidden() -> Iterator[None]:
 
 
 def resolve_device(device: str) -> torch.device:
-    """`auto` is the accelerator if there is one, else the CPU."""
-    if device != "auto":
-        return torch.device(device)
-    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    """`auto` is the accelerator if there is one, else the CPU. Each process of a machine has an accelerator of its own.
+
+    Raises ConfigError for one that several processes would share.
+    """
+    accelerator = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    found = accelerator if device == "auto" else torch.device(device)
+    if count() == 1 or found.type == "cpu":
+        return found
+    if found.index is not None:
+        raise ConfigError(f"model.device {device!r}: {count()} processes can't share one. Set it to auto.")
+    return torch.device(found.type, local_index())
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from torch.utils.data import DataLoader
-from transformers import Trainer
 
 from sclvlm.collation import Logps, PromptBatch, logps
 from sclvlm.errors import SclvlmError
+from sclvlm.launch import count
 from sclvlm.losses import accuracy, kl_estimate, rewards
 from sclvlm.models import scoring
 from sclvlm.models.saving import LEARNED, adapter_holds_all, load_learned, save_learned
@@ -21,12 +20,13 @@ from sclvlm.objective import Objective
 from sclvlm.rollouts import Rollouts, undisturbed
 from sclvlm.trainer.batching import LengthGroupedSampler, TokenBatchSampler
 from sclvlm.trainer.sampled import Sampled
+from sclvlm.trainer.sharing import SharedTrainer, without_company
 from sclvlm.trainer.tally import Tally
 
 OF_TRAINING = ("loss", "train_loss")  # one of them stands in what the Trainer logs of training
 
 
-class PreferenceTrainer(Trainer):  # type: ignore[misc]
+class PreferenceTrainer(SharedTrainer):
     """Trains on PromptBatches.
 
     The loss is the objective's mean over the pairs of a step, however the step is cut into micro-batches. The
@@ -36,6 +36,7 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     labels: whether each training record is a desirable completion, where they are told; batches mix both.
     batches: made beforehand, in place of those of args' size. surplus_weight: see `collation.logps`.
     rollouts: what lets the policy answer a step's prompts itself, for objectives that look at such samples.
+    company: see `SharedTrainer`.
     """
 
     loss_is_scaled_for_ga = True
@@ -50,12 +51,14 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         surplus_weight: float = 1.0,
         reference_model: Any | None = None,
         rollouts: Rollouts | None = None,
+        company: Any | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.objective, self.lengths, self.surplus_weight = objective, lengths, surplus_weight
         self.labels, self.batches, self.reference_model = labels, batches, reference_model
         self.rollouts = rollouts
+        self.company = company
         self._tally = Tally()
 
     def compute_loss(
@@ -70,6 +73,7 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         # A second look at all scores, of the chosen side alone, is not worth a training step's time.
         policy = logps(model, inputs, surplus_weight=self.surplus_weight, exact=not self.model.training)
         reference = self._reference(model, inputs) if self.objective.needs_reference else None  # (P, N)
+        inputs, policy, reference, aside = without_company(inputs, policy, reference)
         desirable, mismatched = inputs.get("desirable"), inputs.get("mismatched", False)
         losses = self.objective(
             policy.sums,
@@ -85,7 +89,7 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         self._measure(losses, policy, reference, desirable, mismatched)
         for name, values in sampled.figures().items() if sampled else ():
             self._tally.add(name, values.tolist())
-        loss = losses.sum() / (num_items_in_batch or len(losses))
+        loss = losses.sum() / (num_items_in_batch or max(len(losses), 1)) + aside
         return (loss, {"losses": losses}) if return_outputs else loss
 
     def prediction_step(
@@ -115,7 +119,8 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         """Adds the means of what training measured since its last log."""
         means = {}
         if not logs.keys().isdisjoint(OF_TRAINING):
-            means = {name: mean for name, mean in self._tally.means().items() if name != "loss"}
+            tally = Tally.together(gather_object([self._tally]))
+            means = {name: mean for name, mean in tally.means().items() if name != "loss"}
             self._tally.clear()
         super().log({**logs, **means}, start_time)
 
@@ -131,30 +136,9 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         """Not estimated: the parent's rule of thumb is wrong for images and adapters."""
         return 0
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """The parent's, but where batches are made beforehand: the parent only makes batches of one size."""
-        if self.batches is None:
-            loader: DataLoader[Any] = super().get_train_dataloader()
-            return loader
-        args = self.args
-        loader = DataLoader(
-            self.train_dataset,
-            batch_sampler=self.batches,
-            collate_fn=self.data_collator,
-            num_workers=args.dataloader_num_workers,
-            pin_memory=args.dataloader_pin_memory,
-            persistent_workers=args.dataloader_persistent_workers,
-            prefetch_factor=args.dataloader_prefetch_factor,
-        )
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
-        return prepared
-
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
-        step = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        step = self.args.train_batch_size * self.args.gradient_accumulation_steps * count()
         return LengthGroupedSampler(self.lengths, step, seed=self.args.seed, labels=self.labels)
-
-    def _get_num_items_in_batch(self, batch_samples: list[PromptBatch], device: torch.device) -> int:
-        return sum(len(batch["ids"]) for batch in batch_samples)
 
     def _sampled(self, model: Any, batch: PromptBatch) -> Sampled:
         """What the policy, as it stands, answers the batch's prompts itself; its log-probabilities carry gradients."""
