@@ -247,8 +247,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--case", action="append", choices=CASES, help="only this one; may be repeated")
-    made.add_argument("--steps", type=int, default=2, help="optimizer steps an epoch (default %(default)s)")
-    made.add_argument("--repeats", type=int, default=3, help="runs of each side (default %(default)s)")
+    made.add_argument("--steps", type=int, default=16, help="optimizer steps an epoch (default %(default)s)")
+    made.add_argument("--repeats", type=int, default=2, help="runs of each side (default %(default)s)")
     made.add_argument("--json", type=Path, help="write all figures there")
     for hidden in ("--peak-of", "--model", "--pairs", "--folder", "--batch"):  # of a process that measures memory
         made.add_argument(hidden, help=argparse.SUPPRESS)
