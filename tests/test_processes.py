@@ -97,8 +97,12 @@ def settings(changes: dict[str, Any], processes: int) -> dict[str, Any]:
 
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node=2")
-DDP_FILE = ROOT / "configs" / "accelerate" / "ddp.yaml"
-ACCELERATE = ("accelerate.commands.launch", "--config_file", str(DDP_FILE), "--main_process_port", "0")
+
+
+def accelerate(name: str) -> tuple[str, ...]:
+    """`accelerate launch` with our file called so."""
+    file = ROOT / "configs" / "accelerate" / f"{name}.yaml"
+    return ("accelerate.commands.launch", "--config_file", str(file), "--main_process_port", "0")
 
 
 def surroundings() -> dict[str, str]:
@@ -191,9 +195,9 @@ def test_no_checkpoint_is_left(name: str, runs: Path) -> None:
     assert not (runs / "two" / name / "checkpoints").exists()
 
 
-@pytest.fixture(scope="module", name="killed")
+@pytest.fixture(scope="module", name="killed", params=["ddp", pytest.param("fsdp2", marks=pytest.mark.slow)])
 def killed_and_started_again(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]
 ) -> tuple[Path, int, str, float]:
     """The folder of runs one/train and two/train; how the second ended when its process 1 was killed."""
     root = tmp_path_factory.mktemp("killed")
@@ -205,7 +209,7 @@ def killed_and_started_again(
     config = {"run": {"dir": "two", "seed": 3}, "data": {"pairs": "pairs.jsonl"}}
     (root / "run.yaml").write_text(yaml.safe_dump({**config, "model": model, "train": settings(changes, 2)}))
     process = subprocess.Popen(
-        [sys.executable, "-m", *TORCHRUN, "-m", "sclvlm", "train", "run.yaml"],
+        [sys.executable, "-m", *accelerate(request.param), "-m", "sclvlm", "train", "run.yaml"],
         cwd=root,
         env=surroundings(),
         stderr=subprocess.PIPE,
@@ -222,7 +226,7 @@ def killed_and_started_again(
     told = process.communicate(timeout=PATIENCE)[1]
     took = time.monotonic() - died
     assert not (root / "two/train/history.json").exists()
-    again = launched(["-m", "sclvlm", "train", "run.yaml", "--json"], root, by=ACCELERATE)
+    again = launched(["-m", "sclvlm", "train", "run.yaml", "--json"], root, by=accelerate(request.param))
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)[0]["stage"] == "train"  # told once, not by each process
     return root, process.returncode, told, took
@@ -317,3 +321,17 @@ def test_each_process_has_its_own_accelerator(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert resolve_device("cuda") == torch.device("cuda", 1)
+
+
+def test_the_stages_around_training_are_made_by_one_process(world: Path, tmp_path: Path) -> None:
+    ended = launched(["-m", "sclvlm", "run", str(world / "run.yaml"), "--json"], tmp_path, by=accelerate("fsdp2"))
+    assert ended.returncode == 0, ended.stderr
+    assert [facts["stage"] for facts in json.loads(ended.stdout)] == ["infer", "label", "train", "evaluate", "report"]
+    answered = (tmp_path / "run" / "infer" / "traces.jsonl").read_text().splitlines()
+    assert len(answered) == len({json.loads(line)["id"] for line in answered}) == 32
+
+
+def test_an_error_of_the_main_process_ends_the_others(world: Path, tmp_path: Path) -> None:
+    ended = launched(["-m", "sclvlm", "run", str(world / "run.yaml"), "data.test=none.jsonl"], tmp_path)
+    assert ended.returncode != 0
+    assert ended.stderr.count("error: data.test: none.jsonl does not exist.") == 1
