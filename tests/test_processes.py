@@ -323,6 +323,7 @@ def test_each_process_has_its_own_accelerator(monkeypatch: pytest.MonkeyPatch) -
     assert resolve_device("cuda") == torch.device("cuda", 1)
 
 
+@pytest.mark.slow
 def test_the_stages_around_training_are_made_by_one_process(world: Path, tmp_path: Path) -> None:
     ended = launched(["-m", "sclvlm", "run", str(world / "run.yaml"), "--json"], tmp_path, by=accelerate("fsdp2"))
     assert ended.returncode == 0, ended.stderr
