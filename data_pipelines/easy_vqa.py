@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.arguments import share, size
 from data_pipelines.cards import Asked as AskedText
 from data_pipelines.cards import blind_baseline, overlaps, table
 from data_pipelines.easy_vqa_pictures import (
@@ -334,18 +335,6 @@ def _replace(partial: Path, out: Path) -> None:
     os.replace(partial, out)
 
 
-def _share(text: str) -> float:
-    if not 0 <= (value := float(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"must be between 0 and 1, got {text}")
-    return value
-
-
-def _size(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
-
-
 def parser() -> argparse.ArgumentParser:
     """The options, one a field of Settings."""
     parser = argparse.ArgumentParser(
@@ -356,14 +345,14 @@ def parser() -> argparse.ArgumentParser:
     )
     options: dict[str, tuple[Callable[[str], Any], str]] = {
         "seed": (int, "decides every draw"),
-        "demonstrations": (_size, "records in student.jsonl"),
-        "held_out": (_size, "records in held_out.jsonl, open questions alone"),
-        "train": (_size, "records in train.jsonl"),
-        "test": (_size, "records in test.jsonl"),
-        "open_share": (_share, "share of open questions in student.jsonl and test.jsonl, the others are yes/no"),
-        "train_open_share": (_share, "share of open questions in train.jsonl"),
-        "review_share": (_share, "share of demonstrations that review a first answer"),
-        "right_first": (_share, "share of reviewed first answers that are right"),
+        "demonstrations": (size, "records in student.jsonl"),
+        "held_out": (size, "records in held_out.jsonl, open questions alone"),
+        "train": (size, "records in train.jsonl"),
+        "test": (size, "records in test.jsonl"),
+        "open_share": (share, "share of open questions in student.jsonl and test.jsonl, the others are yes/no"),
+        "train_open_share": (share, "share of open questions in train.jsonl"),
+        "review_share": (share, "share of demonstrations that review a first answer"),
+        "right_first": (share, "share of reviewed first answers that are right"),
     }
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     for name, (kind, text) in options.items():

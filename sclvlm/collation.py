@@ -18,7 +18,7 @@ from sclvlm.features.files import cache_folder
 from sclvlm.layouts import Rows, lay_out, positions, shared_pays, sibling_mask, why_not_shared
 from sclvlm.losses import length_weights
 from sclvlm.models import UNFIT, Policy, rounding, scoring
-from sclvlm.processes import told as told_by_main
+from sclvlm.processes import told
 from sclvlm.records.mismatches import Mismatched, Trainable, labels_of
 from sclvlm.rendering import Encoded, Renderer, load_images, pad
 
@@ -105,7 +105,7 @@ class Collator:
         batch = assembled(self.renderer.policy, encoded, completions, [record.id for record in records], shared=shared)
         batch["mask"] = batch["mask"] * pad([reply.written for row in replies for reply in row], 0, left=False)[0]
         batch["weights"] = torch.tensor([record.weight for record in records])
-        return told(batch, records)
+        return labelled(batch, records)
 
     def length(self, record: Record) -> int:
         """Tokens of the prompt, images expanded, and the longest completion."""
@@ -147,7 +147,7 @@ def assembled(
     )
 
 
-def told(batch: PromptBatch, records: Sequence[Record]) -> PromptBatch:
+def labelled(batch: PromptBatch, records: Sequence[Record]) -> PromptBatch:
     """`batch` with what only KTO asks for."""
     if labels := labels_of(records):
         batch["desirable"] = torch.tensor(labels)[:, None]
@@ -273,7 +273,7 @@ def agreed_features(
     reason = why_not_cached(renderer.policy.model)
     if reason is None:
         cache = FeatureCache(renderer.policy, cache_folder(), limit_gb=limit_gb)
-        reason = told_by_main(_change(renderer, shown, cache))
+        reason = told(_change(renderer, shown, cache))
         if reason is None:
             return encode_together(renderer, records, cache)
     if wanted == "cached":

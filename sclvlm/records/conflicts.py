@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+from sclvlm.records import count_images
+
 COMPLETIONS = ("chosen", "rejected", "completion")
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -46,7 +48,7 @@ def conflict_in(fields: Mapping[str, Any]) -> Conflict | None:
         return Conflict.EMPTY
     if len(sides) > 1 and sides[0] == sides[1]:
         return Conflict.SAME
-    if _placeholders(prompt) != len(images) or any(map(_placeholders, sides)):
+    if count_images(prompt) != len(images) or any(map(count_images, sides)):
         return Conflict.IMAGES
     if any(not alternates(prompt, side) for side in sides):
         return Conflict.TURNS
@@ -85,8 +87,3 @@ def _says_something(messages: list[dict[str, Any]]) -> bool:
 def _text(message: dict[str, Any]) -> str:
     content = message["content"]
     return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
-
-
-def _placeholders(messages: Sequence[dict[str, Any]]) -> int:
-    contents = (message["content"] for message in messages)
-    return sum(part.get("type") == "image" for each in contents if isinstance(each, list) for part in each)

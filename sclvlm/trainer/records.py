@@ -46,12 +46,17 @@ def split_records(pairs: Path, held_out: Path | None, settings: TrainSection, se
     records = hold_out(read_training_records(pairs, settings.loss, screen), settings.held_out_share, seed=seed)
     if held_out is not None:
         records = Split(records.training, list(read_training_records(held_out, settings.loss, screen)))
-    asked = {prompt_key(record) for record in records.training}
-    if known := sum(prompt_key(record) in asked for record in records.held_out):
-        log.warning("%d of %d held-out records have the prompt of one to train on", known, len(records.held_out))
+        _tell_of_known(records)
     if records.held_out:
         log.info("%d records to train on, %d held out", len(records.training), len(records.held_out))
     return records
+
+
+def _tell_of_known(records: Split[Any]) -> None:
+    """A share is set apart by whole prompts; a file of its own may ask what is trained on."""
+    asked = {prompt_key(record) for record in records.training}
+    if known := sum(prompt_key(record) in asked for record in records.held_out):
+        log.warning("%d of %d held-out records have the prompt of one to train on", known, len(records.held_out))
 
 
 def read_training_records(
