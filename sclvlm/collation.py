@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sclvlm.attention import split_attention
 from sclvlm.encodings import Encodings, encode_once, encode_together
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.features import FeatureCache, why_not_cached, why_not_exact
 from sclvlm.features.files import cache_folder
-from sclvlm.layouts import Rows, lay_out, positions, shared_pays, sibling_mask, why_not_shared
+from sclvlm.layouts import Rows, lay_out, pad_prompts, positions, shared_pays, sibling_mask, why_not_shared
 from sclvlm.losses import length_weights
 from sclvlm.models import UNFIT, Policy, rounding, scoring
 from sclvlm.processes import told
@@ -161,7 +162,7 @@ def _inputs(model: Any, rows: Rows, encoded: Encoded, *, shared: bool) -> dict[s
     inputs = {"input_ids": rows.ids, "attention_mask": (rows.branches >= 0).long(), **encoded.images}
     behind = rows.ids.shape[1] - rows.prompt_width
     for name, types in encoded.types.items():
-        inputs[name] = F.pad(pad(types, 0, left=True)[0], (0, behind))
+        inputs[name] = F.pad(pad_prompts(types, 0, shared=shared)[0], (0, behind))
     placed = positions(model, rows, inputs, shared=shared)
     return inputs if placed is None else {**inputs, "position_ids": placed}
 
@@ -190,7 +191,8 @@ def _scores(model: Any, batch: PromptBatch) -> Tensor:
     """Of the whole vocabulary in the place of each target, float32: (P * N * K, vocabulary)."""
     inputs = batch["inputs"]
     if batch["siblings"]:
-        inputs = {**inputs, "attention_mask": sibling_mask(model, **batch["siblings"])}
+        mask = sibling_mask(model, **batch["siblings"], ends=len(batch["predicting"]))
+        inputs = {**inputs, "attention_mask": mask}
     # Columns as a tensor: a slice would leave the hidden states strided, for which the CPU copies the whole
     # output embedding once a row.
     output = model(**inputs, use_cache=False, logits_to_keep=batch["predicting"])
@@ -227,7 +229,9 @@ def agreed_layout(
         log.info("train.layout: plain, since the answers outweigh the prompts")
         return "plain"
     shown = next((record for record in records if record.images), records[0])
-    reason = reason or _deviation(plain, Collator(renderer, "shared", encodings), shown)
+    if reason is None:
+        split_attention(model)
+        reason = _deviation(plain, Collator(renderer, "shared", encodings), shown)
     if reason is None:
         return "shared"
     if wanted == "shared":

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import create_block_mask
 
+from sclvlm.attention import TWO_PARTS
 from sclvlm.models import accepts, counts_positions, rope_index, unwrapped
 from sclvlm.rendering import pad, position_ids
 
@@ -25,7 +26,7 @@ Sees = Callable[[Any, Any, Any, Any], Any]
 
 
 class Rows(NamedTuple):
-    """R rows with n completions each. Prompts are left-padded to one width, completions right-padded to K.
+    """R rows with n completions each. Prompts are padded to one width (`pad_prompts`), completions right-padded to K.
 
     L is the prompts' width + n * K. All completions begin in the same columns, so that one list of columns says for
     all rows where targets are predicted: a completion's first token by the last column of the prompt, every
@@ -47,9 +48,10 @@ class Rows(NamedTuple):
 
 def lay_out(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[Sequence[int]]], pad_id: int) -> Rows:
     """One row for each of `prompts` (R lists of ids) with its n `completions`; padding is known from lengths alone."""
-    prompt_ids, prompt_mask = pad(prompts, pad_id, left=True)
+    rows, count = len(prompts), len(completions[0])
+    prompt_ids, prompt_mask = pad_prompts(prompts, pad_id, shared=count > 1)
     targets, mask = pad([ids for row in completions for ids in row], pad_id, left=False)
-    rows, count, width, start = len(prompts), len(completions[0]), targets.shape[1], prompt_ids.shape[1]
+    width, start = targets.shape[1], prompt_ids.shape[1]
     blocks = mask.view(rows, count, width)
     numbers = torch.arange(1, count + 1)[:, None]
     columns = start - 1 + torch.arange(count * width).view(count, width)
@@ -63,6 +65,19 @@ def lay_out(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[Seq
         mask=mask,
         predicting=columns.flatten(),
     )
+
+
+def pad_prompts(rows: Sequence[Sequence[int]], fill: int, *, shared: bool) -> tuple[Tensor, Tensor]:
+    """Ragged `rows` of prompts with their last tokens in one column, and the mask, as of `rendering.pad`.
+
+    Plain rows are padded on the left, which layers that carry a state along the row can bear. Shared ones are padded in
+    front of their last token: no token of a prompt then has padding before it, and a causal pass needs no mask.
+    """
+    if not shared:
+        return pad(rows, fill, left=True)
+    parts = pad([row[:-1] for row in rows], fill, left=False), pad([row[-1:] for row in rows], fill, left=False)
+    ids, mask = zip(*parts, strict=True)
+    return torch.cat(ids, 1), torch.cat(mask, 1)
 
 
 def positions(model: Any, rows: Rows, inputs: Mapping[str, Tensor], *, shared: bool) -> Tensor | None:
@@ -93,19 +108,23 @@ def _continued(index: Callable[..., Any], rows: Rows, inputs: Mapping[str, Tenso
     return torch.cat([prompt, completions.expand(3, -1, -1)], 2)
 
 
-def sibling_mask(model: Any, branches: Tensor, depths: Tensor) -> Any:
+def sibling_mask(model: Any, branches: Tensor, depths: Tensor, *, ends: int) -> Any:
     """What sees what in shared rows, as `attention_mask` in the form that the model's attention takes.
 
-    branches, depths: (R, L), on the model's device. One mask for all layers, or a dict by the kind of layer where some
-    have a sliding window. Padding sees padding: a row of the mask that allows nothing would turn to NaN.
+    branches, depths: (R, L), on the model's device; ends: how many of the L columns are completions. One mask for all
+    layers, or a dict by the kind of layer where some have a sliding window. Padding sees padding: a row of the mask
+    that allows nothing would turn to NaN.
     """
     text = unwrapped(model).config.get_text_config()
-    form = FORMS[text._attn_implementation]
+    attention = text._attn_implementation
     kinds = _layer_kinds(text)
     window = getattr(text, "sliding_window", None)
 
     def mask(width: int | None) -> Any:
-        return form(_sees(branches, depths, width), branches, model)
+        sees = _sees(branches, depths, width)
+        if attention == TWO_PARTS and width is None:  # the last token of the prompt stands behind the padding
+            return _dense(sees, branches, last=ends + 1)
+        return FORMS[attention](sees, branches, model)
 
     if SLIDING in kinds:
         return {kind: mask(window if kind == SLIDING else None) for kind in kinds}
@@ -123,19 +142,19 @@ def _sees(branches: Tensor, depths: Tensor, window: int | None) -> Sees:
     return sees
 
 
-def _dense(sees: Sees, branches: Tensor, model: Any) -> Tensor:
-    """(R, 1, L, L) bool."""
+def _dense(sees: Sees, branches: Tensor, model: Any = None, *, last: int = 0) -> Tensor:
+    """(R, 1, L, L) bool, or (R, 1, last, L) of so many last columns."""
     rows, length = branches.shape
     row = torch.arange(rows, device=branches.device)[:, None, None, None]
     column = torch.arange(length, device=branches.device)
-    allowed: Tensor = sees(row, 0, column[:, None], column)
+    allowed: Tensor = sees(row, 0, column[-last:, None], column)
     return allowed
 
 
 def _additive(sees: Sees, branches: Tensor, model: Any) -> Tensor:
     """(R, 1, L, L): 0 where seen, else the lowest number of the hidden states' type."""
     dtype = unwrapped(model).get_input_embeddings().weight.dtype
-    allowed = _dense(sees, branches, model)
+    allowed = _dense(sees, branches)
     return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
@@ -148,6 +167,7 @@ def _blocks(sees: Sees, branches: Tensor, model: Any) -> Any:
 FORMS: dict[str, Callable[[Sees, Tensor, Any], Any]] = {
     "eager": _additive,
     "sdpa": _dense,
+    TWO_PARTS: _dense,
     "flex_attention": _blocks,
 }
 

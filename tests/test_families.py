@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.attention import flex_attention as torch_flex
 from transformers.integrations import flex_attention as transformers_flex
 
+from sclvlm.attention import split_attention
 from sclvlm.collation import Collator, agreed_layout, logps
 from sclvlm.errors import ConfigError
 from sclvlm.models import Policy
@@ -104,9 +105,15 @@ def test_order_padding_and_batch_mates_change_nothing_in_shared_rows(
 
 @torch.no_grad()
 @pytest.mark.parametrize("family", [family for family in EXACT if family not in CAPPED])
-def test_fused_attention_takes_the_same_mask(family: str, alone: Callable[[str], Scored], shapes: list[str]) -> None:
-    found = sums(families.build(family, "sdpa"), records(family, shapes), "shared")
-    torch.testing.assert_close(found, alone(family).sums, rtol=0, atol=1e-4)
+def test_fused_attention_takes_the_same_mask_whole_and_in_two_parts(
+    family: str, alone: Callable[[str], Scored], shapes: list[str]
+) -> None:
+    fused = families.build(family, "sdpa")
+    whole = sums(fused, records(family, shapes), "shared")
+    split_attention(fused.model)
+    parts = sums(fused, records(family, shapes), "shared")
+    torch.testing.assert_close(whole, alone(family).sums, rtol=0, atol=1e-4)
+    torch.testing.assert_close(parts, alone(family).sums, rtol=0, atol=1e-4)
 
 
 @torch.no_grad()

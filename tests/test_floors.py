@@ -29,7 +29,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "judgement": ("grading", "labeling", "metrics", "reporting"),
     "mathematics": ("losses", "objective"),
-    "models": ("models", "rendering", "layouts", "features", "tuning", "agents", "processes"),
+    "models": ("models", "rendering", "attention", "layouts", "features", "tuning", "agents", "processes"),
     "batches": ("encodings", "collation", "trajectories", "collators", "references", "engines", "rollouts"),
     "stages": ("self_correction", "trainer", "training", "evaluation", "preflight", "pipeline"),
     "door": ("cli", "__main__"),

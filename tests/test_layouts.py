@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sclvlm import layouts
+from sclvlm import collation
 from sclvlm.collation import Collator, agreed_layout, logps
 from sclvlm.config import LoraSection, ModelSection, TrainSection
 from sclvlm.layouts import lay_out, shared_pays, sibling_mask, why_not_shared
@@ -35,6 +35,14 @@ def test_completions_follow_their_prompt_in_blocks_of_one_width() -> None:
     assert ROWS.branches.tolist() == [[-1, 0, 1, 1, 2, -1], [0, 0, 1, -1, 2, 2]]
 
 
+def test_a_shared_prompt_is_padded_in_front_of_its_last_token_and_a_plain_one_on_the_left() -> None:
+    shared, plain = (lay_out([[1, 2], [1, 2, 3, 4]], [[[5]] * n] * 2, pad_id=0) for n in (2, 1))
+    assert shared.branches[0].tolist() == [0, -1, -1, 0, 1, 2]
+    assert shared.ids[0].tolist() == [1, 0, 0, 2, 5, 5]
+    assert shared.depths[0, [0, 3, 4, 5]].tolist() == [0, 1, 2, 2]
+    assert plain.branches[0].tolist() == [-1, -1, 0, 0, 1]
+
+
 def test_positions_restart_behind_the_prompt() -> None:
     assert ROWS.depths.tolist() == [[0, 0, 1, 2, 1, 1], [0, 1, 2, 2, 2, 3]]
 
@@ -46,7 +54,7 @@ def test_the_last_prompt_column_predicts_the_first_token_of_each_completion() ->
 
 
 def test_a_token_sees_the_prompt_and_its_own_completion() -> None:
-    mask = sibling_mask(families.build("llama", "sdpa").model, ROWS.branches, ROWS.depths)
+    mask = sibling_mask(families.build("llama", "sdpa").model, ROWS.branches, ROWS.depths, ends=4)
     assert seen(mask[0]) == ["x.....", ".x....", ".xx...", ".xxx..", ".x..x.", "xx...x"]
     assert seen(mask[1]) == ["x.....", "xx....", "xxx...", "xx.x..", "xx..x.", "xx..xx"]
 
@@ -55,17 +63,17 @@ def test_a_window_is_counted_along_the_own_completion() -> None:
     rows = lay_out([[1, 1, 1]], [[[2, 2], [3, 3]]], pad_id=0)
     model = families.build("mistral", "sdpa").model
     model.config.sliding_window = 2
-    mask = sibling_mask(model, rows.branches, rows.depths)
+    mask = sibling_mask(model, rows.branches, rows.depths, ends=4)
     assert seen(mask[0]) == ["x......", "xx.....", ".xx....", "..xx...", "...xx..", "..x..x.", ".....xx"]
 
 
 def test_layers_with_and_without_a_window_get_a_mask_each() -> None:
-    masks = sibling_mask(families.build("gemma3_text", "sdpa").model, ROWS.branches, ROWS.depths)
+    masks = sibling_mask(families.build("gemma3_text", "sdpa").model, ROWS.branches, ROWS.depths, ends=4)
     assert sorted(masks) == ["full_attention", "sliding_attention"]
 
 
 def test_eager_attention_adds_the_mask_in_the_type_of_the_model() -> None:
-    mask = sibling_mask(families.build("llama").model.bfloat16(), ROWS.branches, ROWS.depths)
+    mask = sibling_mask(families.build("llama").model.bfloat16(), ROWS.branches, ROWS.depths, ends=4)
     assert mask.dtype is torch.bfloat16
     assert set(mask.unique().tolist()) == {torch.finfo(torch.bfloat16).min, 0.0}
 
@@ -77,7 +85,7 @@ def test_a_model_wrapped_for_parallel_training_gets_the_same_mask() -> None:
             self.module = module
 
     model = families.build("llama", "sdpa").model
-    masks = [sibling_mask(each, ROWS.branches, ROWS.depths) for each in (model, Parallel(model))]
+    masks = [sibling_mask(each, ROWS.branches, ROWS.depths, ends=4) for each in (model, Parallel(model))]
     assert torch.equal(*masks)
 
 
@@ -111,7 +119,7 @@ def test_one_completion_is_laid_out_plainly() -> None:
 def test_a_sibling_that_is_seen_is_measured_and_reported(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(layouts.FORMS, "sdpa", lambda sees, branches, model: None)  # None is causal to transformers
+    monkeypatch.setattr(collation, "sibling_mask", lambda *_, **__: None)  # None is causal to transformers
     records = [families.pair("What is it?", "A red square.", "No.")]
     assert agreed_layout("auto", Renderer(families.build("llama", "sdpa")), records) == "plain"
     assert "change the log-probabilities of record 'What is it?' by" in caplog.text
