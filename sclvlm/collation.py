@@ -21,7 +21,7 @@ from sclvlm.losses import length_weights
 from sclvlm.models import UNFIT, Policy, rounding, scoring
 from sclvlm.processes import told
 from sclvlm.records.mismatches import Mismatched, Trainable, labels_of
-from sclvlm.rendering import Encoded, Renderer, load_images, pad
+from sclvlm.rendering import Encoded, PictureError, Renderer, load_images, pad
 
 log = logging.getLogger(__name__)
 
@@ -271,8 +271,8 @@ def agreed_features(
     Where the model's make says nothing against it, one record is scored with pixels and with features. Raises
     ConfigError when kept features are asked for and not exact.
     """
-    shown = next((record for record in records if record.images), None)
-    if wanted == "live" or shown is None:
+    shown = None if wanted == "live" else next((record for record in records if _is_seen(record)), None)
+    if shown is None:
         return None
     reason = why_not_cached(renderer.policy.model)
     if reason is None:
@@ -284,6 +284,14 @@ def agreed_features(
         raise ConfigError(f"train.features: kept ones don't fit this model: {reason}. Set it to live or auto.")
     log.info("train.features: live, since %s", reason)
     return None
+
+
+def _is_seen(record: Record) -> bool:
+    """Whether it has pictures that can be read."""
+    try:
+        return bool(load_images(record.images, record.prompt))
+    except PictureError:
+        return False
 
 
 def _change(renderer: Renderer, record: Record, cache: FeatureCache) -> str | None:

@@ -76,8 +76,8 @@ class DataSection(Section):
     test: str | None = None
     """Questions to measure on (samples.jsonl): evaluate reads it."""
     strict: bool = False
-    """End the run at the first training record that conflicts with itself (chosen equals rejected, say) instead of
-    leaving it out."""
+    """End the run at the first training record that conflicts with itself (chosen equals rejected, say) or whose
+    picture can't be read, instead of leaving it out."""
 
 
 class AskSection(Section):

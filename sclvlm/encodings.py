@@ -14,7 +14,7 @@ from sclvlm.launch import count, index
 from sclvlm.processes import wait
 from sclvlm.progress import progress
 from sclvlm.records.mismatches import Trainable
-from sclvlm.rendering import Encoded, Renderer, load_images
+from sclvlm.rendering import Encoded, PictureError, Renderer, load_images
 
 Place = tuple[str, tuple[str, ...]]
 """A prompt: its text through the chat template, and the paths of its pictures."""
@@ -33,11 +33,14 @@ class Encodings:
     """What stands in for the processor and the tower in training; `cache` keeps the files from being evicted."""
 
     prompts: Mapping[Place, Prompt]
+    broken: Mapping[Place, str]  # prompts whose pictures can't be read, and why
     files: FeatureFiles
     cache: FeatureCache | None = None
 
     def rows(self, places: Sequence[Place]) -> Encoded:
-        """What Renderer.encode gives for these prompts, but with features for pixels."""
+        """What Renderer.encode gives for these prompts, but with features for pixels. Raises PictureError as it does."""
+        if (place := next((each for each in places if each in self.broken), None)) is not None:
+            raise PictureError(self.broken[place])
         prompts = [self.prompts[place] for place in places]
         names = dict.fromkeys(name for prompt in prompts for name in prompt.types)
         return Encoded(
@@ -48,7 +51,7 @@ class Encodings:
 
     def __getstate__(self) -> dict[str, Any]:
         """For a worker: it reads, and claims nothing."""
-        return {"prompts": self.prompts, "files": self.files, "cache": None}
+        return {"prompts": self.prompts, "broken": self.broken, "files": self.files, "cache": None}
 
 
 def _types(prompt: Prompt, name: str) -> list[int]:
@@ -58,21 +61,29 @@ def _types(prompt: Prompt, name: str) -> list[int]:
 def encode_once(renderer: Renderer, records: Sequence[Trainable], cache: FeatureCache) -> Encodings:
     """The prompts of `records` encoded, and the features of their pictures in `cache`, computed where missing.
 
-    Raises SclvlmError for a picture that can't be read, and for features that can't be kept.
+    Raises SclvlmError for features that can't be kept.
     """
     prompts: dict[Place, Prompt] = {}
+    broken: dict[Place, str] = {}
     with progress("pictures", len(records)) as advance:
         for record in records:
-            text = renderer.text(record.prompt, reply=True)
-            if (text, record.images) not in prompts:
-                encoded = renderer.encode([text], [load_images(record.images, record.prompt)])
-                prompts[text, record.images] = Prompt(
-                    array("q", encoded.ids[0]),
-                    {name: array("q", rows[0]) for name, rows in encoded.types.items()},
-                    cache.ensure(record.images, partial(dict, encoded.images)) if record.images else None,
-                )
+            place = (renderer.text(record.prompt, reply=True), record.images)
+            if place not in prompts and place not in broken:
+                try:
+                    prompts[place] = _encoded(renderer, record, place[0], cache)
+                except PictureError as error:
+                    broken[place] = str(error)
             advance()
-    return Encodings(prompts, cache.files, cache)
+    return Encodings(prompts, broken, cache.files, cache)
+
+
+def _encoded(renderer: Renderer, record: Trainable, text: str, cache: FeatureCache) -> Prompt:
+    encoded = renderer.encode([text], [load_images(record.images, record.prompt)])
+    return Prompt(
+        array("q", encoded.ids[0]),
+        {name: array("q", rows[0]) for name, rows in encoded.types.items()},
+        cache.ensure(record.images, partial(dict, encoded.images)) if record.images else None,
+    )
 
 
 def encode_together(renderer: Renderer, records: Sequence[Trainable], cache: FeatureCache) -> Encodings:

@@ -16,6 +16,11 @@ from sclvlm.errors import SclvlmError
 from sclvlm.models import Policy, accepts
 from sclvlm.records import Message, count_images, message_text
 
+
+class PictureError(SclvlmError):
+    """A picture that is missing or broken, or that the model's processor refuses."""
+
+
 TYPE_KEYS = ("token_type_ids", "mm_token_type_ids")
 SEQUENCE_KEYS = ("input_ids", "attention_mask", "labels", *TYPE_KEYS)
 
@@ -61,17 +66,23 @@ class Renderer:
         return text
 
     def encode(self, texts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> Encoded:
-        """Rendered `texts` with the images of each, in order, to ids and image tensors."""
+        """Rendered `texts` with the images of each, in order, to ids and image tensors.
+
+        Raises PictureError for images that the processor refuses (of an extreme shape, say).
+        """
         if not any(images):
             return Encoded([self.tokens(text) for text in texts], {}, {})
         self._check_images(texts)
-        batch = self.policy.processor(
-            text=list(texts),
-            images=[list(each) for each in images],
-            padding=True,
-            add_special_tokens=False,
-            return_tensors="pt",
-        )
+        try:
+            batch = self.policy.processor(
+                text=list(texts),
+                images=[list(each) for each in images],
+                padding=True,
+                add_special_tokens=False,
+                return_tensors="pt",
+            )
+        except ValueError as error:
+            raise PictureError(f"the model's processor refuses the pictures: {error}") from error
         content = batch["attention_mask"].bool()
         return Encoded(
             _unpadded(batch["input_ids"], content),
@@ -192,7 +203,7 @@ def _roles(messages: Sequence[Message]) -> str:
 
 
 def load_images(paths: Sequence[str], prompt: Sequence[Message]) -> list[Image.Image]:
-    """The pictures at `paths`, decoded, as RGB. Raises SclvlmError naming the file and what is wrong with it."""
+    """The pictures at `paths`, decoded, as RGB. Raises PictureError naming the file and what is wrong with it."""
     if (placeholders := count_images(list(prompt))) != len(paths):
         raise SclvlmError(f"prompt holds {placeholders} image placeholders for {len(paths)} images.")
     return [load_image(Path(path)) for path in paths]
@@ -201,18 +212,18 @@ def load_images(paths: Sequence[str], prompt: Sequence[Message]) -> list[Image.I
 def load_image(path: Path) -> Image.Image:
     """One picture, decoded, as RGB."""
     if not path.is_file():
-        raise SclvlmError(f"{path}: no such image. Put it there, or drop the record that names it.")
+        raise PictureError(f"{path}: no such image. Put it there, or drop the record that names it.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 return image.convert("RGB")
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise SclvlmError(
+        raise PictureError(
             f"{path}: the image is too large to be decoded safely: {error} Shrink it, or drop the record that names it."
         ) from None
     except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError) as error:
-        raise SclvlmError(
+        raise PictureError(
             f"{path}: expected a readable image, got a broken one ({error}). "
             "Replace it, or drop the record that names it."
         ) from None

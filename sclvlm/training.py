@@ -89,7 +89,7 @@ def train(
     plain = plain_collator(
         adapted, settings.features, [*records.training, *records.held_out], limit_gb=settings.features_gb
     )
-    fitting, apart = (fitting_records(side, plain, settings.max_length) for side in records)
+    fitting, apart = (fitting_records(side, plain, settings.max_length, screen) for side in records)
     if is_main():
         write_counts(folder / "data.json", fitting, apart, screen)
     if objective.loss in NEEDS_KL:

@@ -19,12 +19,15 @@ from sclvlm.records import Demonstration, PreferencePair, UnpairedCompletion
 from sclvlm.records.held_out import Split, hold_out, prompt_key
 from sclvlm.records.kinds import kind_of
 from sclvlm.records.mismatches import labels_of, mismatch
+from sclvlm.rendering import PictureError
 from sclvlm.screening import Screen, read_sound
 from sclvlm.storage import write_json
 from sclvlm.trainer.batching import TokenBatchSampler, TokenBudget
 from sclvlm.trainer.watching import check_watching
 
 log = logging.getLogger(__name__)
+
+UNREADABLE = "unreadable picture"
 
 
 class Fitting(NamedTuple):
@@ -94,16 +97,33 @@ def _chosen_side(pair: PreferencePair) -> Demonstration:
     )
 
 
-def fitting_records(records: Sequence[Any], collator: Collates, max_length: int) -> Fitting:
-    """Records whose longest row fits; the others are dropped whole, since a cut image or answer teaches wrong."""
-    sizes = [collator.size(record) for record in records]
-    pairs = [(record, size) for record, size in zip(records, sizes, strict=True) if sum(size) <= max_length]
-    long = [record.id for record, size in zip(records, sizes, strict=True) if sum(size) > max_length]
+def fitting_records(records: Sequence[Any], collator: Collates, max_length: int, screen: Screen) -> Fitting:
+    """Records whose longest row fits; the others are dropped whole, since a cut image or answer teaches wrong.
+
+    Those whose pictures can't be read are noted in `screen`.
+    """
+    sized = [(record, size) for record in records if (size := _size(record, collator, screen)) is not None]
+    pairs = [(record, size) for record, size in sized if sum(size) <= max_length]
+    long = [record.id for record, size in sized if sum(size) > max_length]
+    if unreadable := len(records) - len(sized):
+        log.warning("%d of %d records have pictures that can't be read and are left out", unreadable, len(records))
     if long:
         log.warning("%d of %d records are longer than train.max_length and left out", len(long), len(records))
+    if records and not sized:
+        raise SclvlmError(f"none of {len(records)} records has readable pictures. {screen.places[UNREADABLE][0]}")
     if records and not pairs:
-        raise SclvlmError(f"all {len(records)} records are longer than train.max_length={max_length}. Raise it.")
+        raise SclvlmError(f"all {len(sized)} records are longer than train.max_length={max_length}. Raise it.")
     return Fitting([record for record, _ in pairs], [size for _, size in pairs], long)
+
+
+def _size(record: Any, collator: Collates, screen: Screen) -> Size | None:
+    try:
+        return collator.size(record)
+    except PictureError as error:
+        if screen.strict:
+            raise SclvlmError(f"record {record.id!r}: {error}") from error
+        screen.drop(f"{record.id}: {error}", UNREADABLE)
+        return None
 
 
 def check_estimate(arguments: TrainingArguments) -> None:
