@@ -38,7 +38,10 @@ class Encodings:
     cache: FeatureCache | None = None
 
     def rows(self, places: Sequence[Place]) -> Encoded:
-        """What Renderer.encode gives for these prompts, but with features for pixels. Raises PictureError as it does."""
+        """What Renderer.encode gives for these prompts, but with features for pixels.
+
+        Raises PictureError as that does.
+        """
         if (place := next((each for each in places if each in self.broken), None)) is not None:
             raise PictureError(self.broken[place])
         prompts = [self.prompts[place] for place in places]
