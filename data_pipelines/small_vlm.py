@@ -105,7 +105,7 @@ def build_processor(tokenizer: Any) -> LlavaProcessor:
 
 def assemble(language_model: Any, trunk: MobileNetV2Model, tokenizer: Any) -> FastVlmForConditionalGeneration:
     """The VLM with both sets of pretrained weights and a fresh projector (seeded)."""
-    language_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    add_tokens(language_model, len(tokenizer))
     config = FastVlmConfig(
         vision_config=trunk.config,
         text_config=language_model.config,
@@ -122,6 +122,14 @@ def assemble(language_model: Any, trunk: MobileNetV2Model, tokenizer: Any) -> Fa
     vlm.generation_config.eos_token_id = tokenizer.eos_token_id
     vlm.generation_config.pad_token_id = tokenizer.pad_token_id
     return vlm
+
+
+def add_tokens(language_model: Any, vocabulary: int) -> None:
+    """Rows for the tokens up to `vocabulary` that are new, each the mean of the known ones: nothing is drawn."""
+    known = language_model.get_input_embeddings().weight.detach().clone()
+    embeddings = language_model.resize_token_embeddings(vocabulary, mean_resizing=False)
+    with torch.no_grad():
+        embeddings.weight[len(known) :] = known.mean(0)
 
 
 def start(projector: nn.Module) -> None:

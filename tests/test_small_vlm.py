@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from data_pipelines import small_vlm
-from data_pipelines.small_vlm import GAIN, main, start
+from data_pipelines.small_vlm import GAIN, add_tokens, main, start
+from tests import families
 
 
 def test_the_projector_starts_with_weights_that_scale_with_their_fan_in() -> None:
@@ -52,3 +53,12 @@ def test_a_folder_of_somebody_else_is_never_removed(out: Path, capsys: pytest.Ca
     assert main(["--out", str(out)]) == 1
     assert (out / "config.json").read_text() == "theirs"
     assert "Remove it, or name another --out." in capsys.readouterr().err
+
+
+def test_a_new_token_starts_as_the_mean_of_the_known_ones() -> None:
+    model = families.build("llama").model
+    known = model.get_input_embeddings().weight.detach().clone()
+    add_tokens(model, len(known) + 1)
+    grown = model.get_input_embeddings().weight
+    assert torch.equal(grown[:-1], known)
+    torch.testing.assert_close(grown[-1], known.mean(0), rtol=0, atol=1e-6)
