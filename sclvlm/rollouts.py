@@ -15,7 +15,6 @@ from sclvlm.collators import Collates
 from sclvlm.engines.hf import write
 from sclvlm.engines.sampling import RowSampler, row_seed
 from sclvlm.errors import ConfigError
-from sclvlm.launch import count
 from sclvlm.models import scoring, unwrapped
 from sclvlm.rendering import Encoded, pad
 from sclvlm.sections import OnlineSection
@@ -106,17 +105,12 @@ class Rollouts:
 def rollouts_of(collator: Collates, settings: OnlineSection, seed: int) -> Rollouts:
     """Those that `settings` ask for.
 
-    Raises ConfigError for a policy that acts, since a world answers it and not its prompt, and in several processes.
+    Raises ConfigError for a policy that acts, since a world answers it and not its prompt.
     """
     if not isinstance(collator, Collator):
         raise ConfigError(
             "train.loss: hypo lets the policy answer prompts while it trains, which one that acts in a world can't. "
             "Set train.loss to dpo, or name a model that talks."
-        )
-    if count() > 1:
-        raise ConfigError(
-            f"train.loss: hypo samples from the policy within a step, which {count()} processes can't do together yet. "
-            "Start one process, or set train.loss to dpo."
         )
     return Rollouts(collator, **settings.model_dump(), seed=seed)
 

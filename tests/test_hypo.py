@@ -16,10 +16,12 @@ from safetensors.torch import load_file
 from sclvlm import training
 from sclvlm.collation import Collator
 from sclvlm.config import ModelSection, TrainSection
+from sclvlm.errors import ConfigError
 from sclvlm.objective import Objective
 from sclvlm.rendering import Renderer
 from sclvlm.rollouts import Rollouts
 from sclvlm.sections import OnlineSection
+from sclvlm.trainer.sharing import SharedTrainer
 from sclvlm.training import train
 from tests.test_rollouts import stirred
 from tests.test_trainer import pairs, trainer
@@ -185,3 +187,11 @@ def without_samples(self: Objective, *args: Any, **kwargs: Any) -> torch.Tensor:
 
 
 CALL = Objective.__call__
+
+
+def test_a_policy_whose_weights_are_sharded_is_refused(
+    tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SharedTrainer, "is_sharded", True)
+    with pytest.raises(ConfigError, match=r"train\.loss: hypo .* sharded .* configs/accelerate/ddp\.yaml"):
+        trained(tmp_path / "run", section(tiny_model("llama")), hypo(0.3), pairs(None))

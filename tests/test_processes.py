@@ -55,6 +55,17 @@ TRAININGS: dict[str, tuple[str, bool, dict[str, str], dict[str, Any]]] = {
     "ddp, in full": ("llama", False, {}, FULL),
     "fsdp, in full": ("llama", False, FSDP, FULL),
     "ddp, tokens": ("llama", False, {}, {"tokens_per_batch": 130}),
+    "ddp, hypo": (
+        "llama",
+        False,
+        {},
+        {
+            "loss": "hypo",
+            "loss_options": {"kl_weight": 0.2},
+            "online": {"samples": 2, "max_new_tokens": 8},
+            "args": {"learning_rate": 1e-3},
+        },
+    ),
     "ddp, pictures": ("fast_vlm", True, {}, PROJECTOR),
     "fsdp, pictures": (
         "fast_vlm",

@@ -11,12 +11,10 @@ import pytest
 import torch
 
 from sclvlm.collation import Collator, agreed_features, logps
-from sclvlm.errors import ConfigError
 from sclvlm.models import Policy
 from sclvlm.records import PreferencePair
 from sclvlm.rendering import Renderer
-from sclvlm.rollouts import Rollouts, placeholders, rollouts_of, undisturbed
-from sclvlm.sections import OnlineSection
+from sclvlm.rollouts import Rollouts, placeholders, undisturbed
 from tests.test_trainer import adapted, pairs
 
 FAMILIES = ["fast_vlm", "llava", "qwen", "llama"]
@@ -159,11 +157,3 @@ def test_a_sample_ends_with_a_token_that_stands_for_a_picture(
     torch.testing.assert_close(
         logps(policy.model, alone.laid_out(alone.asked(asked[:1]), ["pair-0"], tokens)).sums[0, 0], scored
     )
-
-
-def test_several_processes_are_told_to_train_without_samples(
-    tiny_policy: Callable[[str], Policy], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match=r"train\.loss: hypo .* 2 processes can't do together"):
-        rollouts_of(Collator(Renderer(tiny_policy("llama"))), OnlineSection(), 0)

@@ -11,7 +11,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from sclvlm.collation import Logps, PromptBatch, logps
-from sclvlm.errors import SclvlmError
+from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.launch import count
 from sclvlm.losses import accuracy, kl_estimate, rewards
 from sclvlm.models import scoring
@@ -58,6 +58,11 @@ class PreferenceTrainer(SharedTrainer):
         self.objective, self.lengths, self.surplus_weight = objective, lengths, surplus_weight
         self.labels, self.batches, self.reference_model = labels, batches, reference_model
         self.rollouts = rollouts
+        if rollouts and self.is_sharded:
+            raise ConfigError(
+                "train.loss: hypo lets the policy speak within a step, which sharded weights can't do yet. "
+                "Launch with configs/accelerate/ddp.yaml, or set train.loss to dpo."
+            )
         self.company = company
         self._tally = Tally()
 
@@ -74,6 +79,7 @@ class PreferenceTrainer(SharedTrainer):
         policy = logps(model, inputs, surplus_weight=self.surplus_weight, exact=not self.model.training)
         reference = self._reference(model, inputs) if self.objective.needs_reference else None  # (P, N)
         inputs, policy, reference, aside = without_company(inputs, policy, reference)
+        sampled = sampled and sampled.first(len(inputs["ids"]))
         desirable, mismatched = inputs.get("desirable"), inputs.get("mismatched", False)
         losses = self.objective(
             policy.sums,

@@ -17,6 +17,10 @@ class Sampled(NamedTuple):
     num_tokens: Tensor
     cut: Tensor  # bool, whether the length limit ended it
 
+    def first(self, count: int) -> Sampled:
+        """Those of the first `count` prompts."""
+        return Sampled(*(each[:count] for each in self))
+
     def figures(self) -> dict[str, Tensor]:
         """By name the mean of each prompt, (P,): KL(policy || reference) in nats a sequence, lengths, shares cut."""
         return {
