@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from itertools import takewhile
 from typing import Any, NamedTuple
 
+from data_pipelines.rows import BrokenError, CellError
 from sclvlm.records import Message, count_images, text_message
 from sclvlm.records.conflicts import Conflict
 
@@ -25,14 +26,6 @@ SPEAKERS = {
 }
 KEPT_KEYS = ("tool_calls", "tool_call_id", "name")  # of a message, beside who says what
 TURN = re.compile(r"\n\n(Human|Assistant):")
-
-
-class BrokenError(Exception):
-    """A row whose columns are right and whose content is no pair. The text is the reason it is counted under."""
-
-
-class CellError(Exception):
-    """A cell of another type than its column has in this layout. The text says which, and what was found."""
 
 
 class Found(NamedTuple):

@@ -9,13 +9,10 @@ named with `--layout`. Rows that are no sound pair are left out and counted, or 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import io
 import json
 import os
 import shutil
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,22 +20,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
 from pydantic import ValidationError
 
 from data_pipelines.arguments import size
 from data_pipelines.cards import table
+from data_pipelines.pictures import Pictures
 from data_pipelines.preference_layouts import (
     LAYOUTS,
     NEEDS,
     USES,
-    BrokenError,
-    CellError,
     Row,
     described,
     missing,
     recognised,
 )
+from data_pipelines.rows import BrokenError, CellError
+from data_pipelines.streams import loaded
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.records import PreferencePair
 from sclvlm.screening import Screen, told
@@ -106,30 +103,9 @@ def open_source(name: str, split: str) -> Source:
 
 
 def _loaded(path: Path, name: str, split: str) -> Any:
-    """The rows as a stream, so that no second copy of them is kept on disk; pictures stay as they are stored."""
-    from datasets import load_dataset
-
     if path.is_file():
-        files = {split: str(path)}
-        data = load_dataset(FORMATS[path.suffix], data_files=files, split=split, streaming=True)
-    else:
-        data = load_dataset(str(path) if path.is_dir() else name, split=split, streaming=True)
-    undecoded = _undecoded(data.features)
-    return data if undecoded == data.features else data.cast(undecoded)
-
-
-def _undecoded(features: Any) -> Any:
-    from datasets import Features, List
-    from datasets import Image as Picture
-
-    if isinstance(features, Picture):
-        return Picture(decode=False)
-    if isinstance(features, List):
-        return List(_undecoded(features.feature))
-    if isinstance(features, dict):
-        kind = Features if isinstance(features, Features) else dict
-        return kind({name: _undecoded(each) for name, each in features.items()})
-    return features
+        return loaded(FORMATS[path.suffix], split, data_files={split: str(path)})
+    return loaded(str(path) if path.is_dir() else name, split)
 
 
 def _descriptions(folder: Path) -> dict[str, dict[str, Any]]:
@@ -173,53 +149,6 @@ def layout_of(source: Source, asked: str) -> str:
     if lost := missing(layout, source.columns):
         raise ConfigError(f"{source.name}: layout {layout} needs the column {lost[0]!r}, found: {found}.")
     return layout
-
-
-class Pictures:
-    """Keeps each picture once, as `folder`/hash.format."""
-
-    def __init__(self, folder: Path, beside: Path) -> None:
-        self.folder, self.beside = folder, beside
-        self.count = 0
-        folder.mkdir(parents=True)
-
-    def keep(self, images: Iterable[Any]) -> list[str]:
-        """The paths of `images`, kept all or none. Raises BrokenError for one that is missing or can't be read."""
-        kept = [(self.folder / name, content) for name, content in map(_named, map(self._content, images))]
-        for path, content in kept:
-            if not path.exists():
-                path.write_bytes(content)
-                self.count += 1
-        return [str(path) for path, _ in kept]
-
-    def _content(self, image: Any) -> bytes:
-        if isinstance(image, dict):
-            image = image.get("bytes") if image.get("bytes") is not None else image.get("path")
-        if isinstance(image, bytes):
-            return image
-        if isinstance(image, Image.Image):
-            buffer = io.BytesIO()
-            image.save(buffer, "png")
-            return buffer.getvalue()
-        try:
-            return (self.beside / str(image)).read_bytes()
-        except (OSError, ValueError):  # also what is too long for a path, or an address
-            raise BrokenError("missing image") from None
-
-
-def _named(content: bytes) -> tuple[str, bytes]:
-    """The file name of a picture; it is decoded, so that none breaks the training later."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as image:
-                image.load()
-                kind = str(image.format).lower()
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise BrokenError("image too large to be decoded safely") from None
-    except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError):
-        raise BrokenError("broken image") from None
-    return f"{hashlib.sha256(content).hexdigest()[:16]}.{kind}", content
 
 
 def read_pairs(source: Source, tally: Tally, pictures: Pictures, limit: int | None) -> Iterator[PreferencePair]:

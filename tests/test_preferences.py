@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from data_pipelines import preferences
+from data_pipelines.pictures import file_name
 from data_pipelines.preference_layouts import recognised
 from data_pipelines.preferences import build, main
 from sclvlm.errors import ConfigError, SclvlmError
@@ -123,7 +123,7 @@ def test_a_picture_that_rows_share_is_kept_once_under_the_hash_of_its_bytes(fold
     assert first.images == second.images
     assert first.images[0] == first.images[1]
     assert [Path(first.images[0]).name] == os.listdir(folder / "out" / "images")
-    assert preferences._named(picture(1))[0] == Path(first.images[0]).name
+    assert file_name(picture(1)) == Path(first.images[0]).name
 
 
 def test_columns_beside_the_pair_go_into_meta_or_are_told(folder: Path) -> None:
