@@ -1,0 +1,166 @@
+"""A benchmark's rows as samples.jsonl, its pictures beside it, and card.md. Rows and pictures pass one at a time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from data_pipelines.benchmarks.card import card
+from data_pipelines.benchmarks.layouts import Benchmark, Draft, Layout, SameAs, layout_of
+from data_pipelines.pictures import Pictures
+from data_pipelines.rows import BrokenError, CellError, Row, Wanted
+from sclvlm.errors import ConfigError, SclvlmError
+from sclvlm.records import Sample
+from sclvlm.screening import Screen, told
+from sclvlm.storage import describe, partial_path, remove_folder, write_records, write_text
+
+FILES = frozenset(("samples.jsonl", "card.md", "images"))
+
+
+@dataclass
+class Tally:
+    """What an import comes to."""
+
+    screen: Screen
+    read: int = 0
+    kept: int = 0
+    images: int = 0
+    bare: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    categories: Counter[str] = field(default_factory=Counter)
+    answers: dict[str, Counter[str]] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+    groups: set[str] = field(default_factory=set)
+    licence: str = ""
+
+    def count(self, sample: Sample, note: str) -> None:
+        """Take note of one more sample."""
+        self.kept += 1
+        self.bare += not sample.images
+        self.kinds[sample.kind] += 1
+        self.categories[sample.category] += 1
+        self.answers.setdefault(sample.kind, Counter())[sample.answer] += 1
+        if note:
+            self.notes[note] += 1
+        if sample.group:
+            self.groups.add(sample.group)
+
+
+class Import:
+    """Makes samples of rows. A row that shares the picture of one that comes later waits until the end."""
+
+    def __init__(self, layout: Layout, pictures: Pictures, tally: Tally) -> None:
+        self.layout, self.pictures, self.tally = layout, pictures, tally
+        self._known: dict[str, list[str]] = {}
+        self._waiting: list[tuple[Row, Draft]] = []
+        self._ids: set[str] = set()
+
+    def samples(self, rows: Iterable[Row]) -> Iterator[Sample]:
+        """The sound samples of `rows`. Raises SclvlmError naming row and column of a wrong cell."""
+        for row in rows:
+            self.tally.read += 1
+            yield from self._sound(row, partial(self._first, row))
+        for row, draft in self._waiting:
+            yield from self._sound(row, partial(self._sample, draft))
+
+    def _sound(self, row: Row, make: Callable[[], Sample | None]) -> Iterator[Sample]:
+        try:
+            sample = make()
+        except CellError as error:
+            raise SclvlmError(f"{row.place}: {error}. Found: {', '.join(map(str, row.cells))}. Mend the row.") from None
+        except BrokenError as error:
+            self.tally.screen.drop(row.place, str(error))
+            return
+        if sample is not None:
+            yield sample
+
+    def _first(self, row: Row) -> Sample | None:
+        if row.flaw:
+            raise BrokenError(row.flaw)
+        draft = self.layout.draft(row)
+        if any(isinstance(image, SameAs) and image.row not in self._known for image in draft.images):
+            self._waiting.append((row, draft))
+            return None
+        return self._sample(draft)
+
+    def _sample(self, draft: Draft) -> Sample:
+        if not draft.answer:
+            raise BrokenError("no answer")
+        if draft.id in self._ids:
+            raise BrokenError("id stands twice")
+        images = self._kept(draft)
+        own = {name: value for name, value in draft._asdict().items() if name in Sample.model_fields}
+        try:
+            sample = Sample.model_validate({**own, "images": images, "meta": dict(draft.meta)})
+        except ValidationError as error:
+            raise BrokenError(describe(error).partition(", got")[0]) from None
+        self._ids.add(draft.id)
+        self.tally.count(sample, draft.note)
+        if draft.row:
+            self._known[draft.row] = images
+        return sample
+
+    def _kept(self, draft: Draft) -> list[str]:
+        if not any(isinstance(image, SameAs) for image in draft.images):
+            return self.pictures.keep(draft.images)
+        (shared,) = draft.images
+        if shared.row not in self._known:
+            raise BrokenError("image points at a row that is missing or left out")
+        return self._known[shared.row]
+
+
+def build(
+    name: str,
+    benchmark: Benchmark,
+    source: str,
+    out: Path,
+    *,
+    split: str | None = None,
+    subset: str | None = None,
+    images: Path | None = None,
+    limit: int | None = None,
+    strict: bool = False,
+) -> Tally:
+    """Make `out` from the files or the hub id `source`. It appears whole or not at all, in place of an earlier one.
+
+    Raises ConfigError for a source, a column or a folder that can't be used, SclvlmError for a cell of a wrong type,
+    for the first row that is no sound sample when `strict`, and where no sample is left.
+    """
+    out = out.absolute()
+    _check_replaceable(out)
+    wanted = Wanted(source, split or benchmark.split, subset or benchmark.subset, images, benchmark.files)
+    opened = benchmark.open(wanted)
+    layout = layout_of(benchmark, opened.columns, opened.name)
+    tally = Tally(Screen(strict), licence=opened.licence)
+    making = partial_path(out)
+    shutil.rmtree(making, ignore_errors=True)
+    try:
+        pictures = Pictures(making / "images", *opened.roots)
+        samples = Import(layout, pictures, tally).samples(islice(opened.rows, limit))
+        write_records(making / "samples.jsonl", samples)
+        tally.images = pictures.count
+        if not tally.kept:
+            raise SclvlmError(f"{source}: none of {tally.read} rows is a sound sample ({told(tally.screen.dropped)}).")
+        write_text(making / "card.md", card(name, benchmark, wanted, limit, tally))
+        remove_folder(out)
+        os.replace(making, out)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return tally
+
+
+def _check_replaceable(out: Path) -> None:
+    """Refuse to remove a folder that holds anything this module does not write."""
+    found = {path.name for path in out.iterdir()} if out.is_dir() else {"a file"} if out.exists() else set()
+    if foreign := found - FILES:
+        raise ConfigError(
+            f"{out}: expected a folder of imported samples or none, got {min(foreign)}. Choose another --out."
+        )
