@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from data_pipelines.benchmarks.catalogue import BENCHMARKS
+from sclvlm.errors import SclvlmError
 from tests.benchmark_files import LETTERED, Row, drawn, imported, lines, parquet, picture, reasons, stored, tsv, whole
 
 SHARD = "data/test-00000-of-00001.parquet"
@@ -549,7 +550,8 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 def test_a_published_row_becomes_this_sample(case: Case, tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
-    (sample,), _ = imported(case.name, case.write(tmp_path / "source"), tmp_path / "out")
+    (sample,), tally = imported(case.name, case.write(tmp_path / "source"), tmp_path / "out")
+    assert reasons(tally) == {}
     assert {name: getattr(sample, name) for name in case.expected} == case.expected
     kinds = {Path(path).suffix for path in sample.images}
     contents = [[picture(shade, kind) for kind in ("png", "jpeg")] for shade in case.shades]
@@ -593,8 +595,6 @@ def test_a_broken_row_of_mmmu_is_counted(change: Row, reason: str, tmp_path: Pat
 
 
 def test_options_of_mmmu_that_are_no_list_are_named(tmp_path: Path) -> None:
-    from sclvlm.errors import SclvlmError
-
     source = parquet(tmp_path / "validation-0.parquet", {**MMMU_ROW, "options": "['a', "})
     with pytest.raises(SclvlmError, match=r"row 1: column 'options': expected a list of texts, got \"\['a', \""):
         imported("mmmu", source, tmp_path / "out")

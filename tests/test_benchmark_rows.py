@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -187,15 +186,18 @@ def test_a_split_that_a_hub_has_not_is_one_error(monkeypatch: pytest.MonkeyPatch
         cells("some/BLINK", "test")
 
 
+def test_a_hub_out_of_reach_is_one_error() -> None:
+    with pytest.raises(ConfigError, match="nobody/nothing, split test: can't be opened as a data set: "):
+        cells("nobody/nothing")
+
+
 def test_a_stream_that_breaks_off_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def torn() -> Iterator[Any]:
         yield {"a": 1}
         raise ConnectionError("gone")
 
     on_hub(monkeypatch, [HUB_ROW], ["default"], ["val"])
-    load = datasets.load_dataset
     monkeypatch.setattr(datasets.IterableDataset, "__iter__", lambda self: torn())
-    assert load is datasets.load_dataset
     with pytest.raises(SclvlmError, match="some/BLINK, split val, behind row 1: can't be read on: gone"):
         cells("some/BLINK", "val")
 
@@ -205,7 +207,7 @@ def test_a_large_tsv_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     with path.open("w") as file:
         file.write("index\timage\n" + f"1\t{cell}\n" * 40)
     tracemalloc.start()
-    count = sum(1 for _ in islice(open_rows(Wanted(str(path), "test")).rows, None))
+    count = sum(1 for _ in open_rows(Wanted(str(path), "test")).rows)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 40

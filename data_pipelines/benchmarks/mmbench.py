@@ -1,7 +1,7 @@
 """MMBench: 3,000 questions in 20 abilities, each asked with its options in every rotation.
 
 A copy stands at index + k * 1,000,000 and its image cell names the row whose picture it shares; `group` is the index of
-the original. Official metric, circular: right when all rotations are (arXiv 2307.06281, section 4.3).
+the original. Official metric, circular: right when all rotations are (arXiv 2307.06281).
 """
 
 from __future__ import annotations
