@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -121,6 +122,33 @@ def export(
         target = out or loaded.folder / "export" / NAMES[form]
         count = EXPORTS[form](made_pairs(loaded), target)
         _print({"stage": "export", "pairs": str(target), "count": count}, as_json=as_json)
+
+
+@app.command()
+def view(
+    run: Annotated[Path, typer.Argument(help="A run directory, or the run's YAML file.", show_default=False)],
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="The page to write.", show_default="RUN/view.html")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Show so many traces of each stage, the first ones.")] = 20_000,
+    picture_mb: Annotated[float, typer.Option(min=0, help="Shrink the pictures to so many MB in all.")] = 64,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write one local HTML page to browse what a run's model said: questions, answers, verdicts, transitions.
+
+    Examples: `sclvlm view runs/demo --open`, `sclvlm view configs/demo.yaml --out traces.html`
+    """
+    with _clear_errors(debug):
+        from sclvlm.viewing import open_run, write_view
+
+        opened = open_run(run, overrides)
+        seen = write_view(opened, out or opened.folder / "view.html", limit=limit, picture_mb=picture_mb)
+        for note in seen.notes:
+            console.print(note)
+        _print({"stage": "view", "page": str(seen.page), "traces": seen.traces}, as_json=as_json)
+        if show and not webbrowser.open(seen.page.absolute().as_uri()):
+            console.print("No browser could be started here: open the page yourself.")
 
 
 def _execute(

@@ -22,7 +22,7 @@ from sclvlm.records import ModelRef, PreferencePair, Sample, Trace, Turn, text_m
 from sclvlm.storage import write_records
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("run", *STAGES, "export")
+VERBS = ("run", *STAGES, "export", "view")
 GOOD = {"id": "1", "question": "which?", "kind": "choice", "choices": ["blue", "teal"], "answer": "A"}
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "transformers", "peft", "accelerate")
 LIGHT_ROOMS = (
     *("records", "errors", "storage", "config", "prompts", "answers", "export", "progress", "runs", "fingerprints"),
-    *("grading", "labeling", "metrics", "reporting", "evaluation", "preflight", "pipeline", "cli"),
+    *("grading", "labeling", "metrics", "reporting", "viewing", "evaluation", "preflight", "pipeline", "cli"),
 )
 
 # Own modules are forgotten before each import, so that each is imported as if it were the first; outside

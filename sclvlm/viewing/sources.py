@@ -1,0 +1,103 @@
+"""Which traces a run holds, and the questions they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from sclvlm.config import Config, load_config
+from sclvlm.errors import ConfigError, SclvlmError
+from sclvlm.records import GradedTrace, Trace
+from sclvlm.storage import read_records
+
+GRADED = "graded.jsonl"
+PLACES = {
+    "infer": ("samples", ("label/graded.jsonl", "infer/traces.jsonl")),
+    "before": ("test", ("evaluate/before/graded.jsonl", "evaluate/before/traces.jsonl")),
+    "after": ("test", ("evaluate/after/graded.jsonl", "evaluate/after/traces.jsonl")),
+}
+"""Stage to the key of data that names its questions, and to its traces: graded, or else as they came."""
+
+
+class Run(NamedTuple):
+    """A run to look at. folder: where it lies now, which may be elsewhere than where it was made."""
+
+    folder: Path
+    config: Config
+
+
+class Source(NamedTuple):
+    """The traces of one stage. total: how many the file holds; one that is just being written does not count."""
+
+    stage: str
+    traces: Path
+    samples: Path
+    total: int
+
+    @property
+    def graded(self) -> bool:
+        """Whether the traces have verdicts."""
+        return self.traces.name == GRADED
+
+    def read(self, limit: int) -> Iterator[Trace]:
+        """The first `limit` traces. Raises SclvlmError for a broken line."""
+        model = GradedTrace if self.graded else Trace
+        return islice(read_records(self.traces, model), min(limit, self.total))
+
+
+def open_run(target: Path, overrides: list[str] | None = None) -> Run:
+    """The run in the directory `target`, or the one that the YAML file `target` describes.
+
+    Raises ConfigError for a directory that is no run, and for a file that is no config.
+    """
+    if not target.is_dir():
+        config = load_config(target, overrides)
+        return Run(config.folder, config)
+    file = target / "config.yaml"
+    if not file.is_file():
+        raise ConfigError(
+            f"{target}: no {file.name} there, so this is no run directory. Name one, or the YAML file of a run."
+        )
+    return Run(target, load_config(file, overrides))
+
+
+def sources_of(run: Run) -> list[Source]:
+    """The stages of `run` that have traces. Raises SclvlmError when none has, or a file of questions is gone."""
+    found = [source for stage in PLACES if (source := _source(run, stage)) is not None]
+    if not found:
+        looked = ", ".join(file for _, files in PLACES.values() for file in files)
+        raise SclvlmError(
+            f"{run.folder}: no traces there yet (looked for {looked}). "
+            "Run `sclvlm infer CONFIG` or `sclvlm evaluate CONFIG` first."
+        )
+    return found
+
+
+def _source(run: Run, stage: str) -> Source | None:
+    key, files = PLACES[stage]
+    for file in files:
+        if total := _complete_lines(run.folder / file):
+            samples = _questions(run.folder, f"data.{key}", getattr(run.config.data, key))
+            return Source(stage, run.folder / file, samples, total)
+    return None
+
+
+def _complete_lines(path: Path) -> int:
+    """Records in `path`; the last line may be half written while the run goes on."""
+    if not path.is_file():
+        return 0
+    with path.open("rb") as lines:
+        return sum(line.endswith(b"\n") and not line.isspace() for line in lines)
+
+
+def _questions(run: Path, key: str, path: str | None) -> Path:
+    """The file called `path` in the config, seen from here or from a folder above the run."""
+    places = (Path(), *run.absolute().parents)
+    found = next((place / path for place in places if (place / path).is_file()), None) if path else None
+    if found is None:
+        raise ConfigError(
+            f"{key}: {path} does not exist, neither from here nor from a folder above {run}. Name it: {key}=FILE."
+        )
+    return found
