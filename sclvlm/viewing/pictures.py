@@ -99,24 +99,36 @@ def _picture(number: int, path: Path, plan: Plan, left: int) -> Picture:
     if left <= 0:  # the rest is not even opened
         return Picture(number, "", LEFT_OUT)
     whole = data_url(path) if _size(path) <= plan.share else None
-    url = whole or shrunk(path, plan.side)
+    url = whole or shrunk(path, plan.side, plan.share)
     if url is None:
         return Picture(number, "", UNREADABLE)
     return Picture(number, url, "") if _bytes(url) <= left else Picture(number, "", LEFT_OUT)
 
 
-def shrunk(path: Path, side: int) -> str | None:
-    """The picture at `path`, upright, with at most `side` pixels a side, as a data URL; None when it can't be read."""
-    held = io.BytesIO()
+def shrunk(path: Path, side: int, share: int) -> str | None:
+    """The picture at `path` as a data URL, upright; None when it can't be read.
+
+    It has at most `side` pixels a side, and less where that takes more than `share` bytes, down to SMALLEST_SIDE.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 image.thumbnail((side, side))
-                ImageOps.exif_transpose(image).convert("RGBA").save(held, "WEBP", quality=75)
+                data = _webp(ImageOps.exif_transpose(image).convert("RGBA"), share)
     except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombWarning, Image.DecompressionBombError):
         return None
-    return f"data:image/webp;base64,{base64.b64encode(held.getvalue()).decode('ascii')}"
+    return f"data:image/webp;base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _webp(image: Image.Image, share: int) -> bytes:
+    held = io.BytesIO()
+    image.save(held, "WEBP", quality=75)
+    if held.tell() <= share or max(image.size) <= SMALLEST_SIDE:
+        return held.getvalue()
+    smaller = max(round(max(image.size) * 0.8), SMALLEST_SIDE)
+    image.thumbnail((smaller, smaller))
+    return _webp(image, share)
 
 
 def _size(path: Path) -> int:
