@@ -123,13 +123,13 @@ def _sample(name: str, scene: Scene, file: str) -> Sample:
     )
 
 
-def told(stage: str, asked: Iterable[tuple[Sample, str]], *, seed: int) -> list[GradedTrace]:
-    """Graded traces of a pretender that is right as often as SKILL of `stage` says."""
+def told(stage: str, asked: Iterable[tuple[Sample, str]], *, seed: int, last_words: str = "") -> list[GradedTrace]:
+    """Graded traces of a pretender that is right as often as SKILL of `stage` says, and ends with `last_words`."""
     dice = random.Random(f"{stage}{seed}")
-    return [grade_trace(_trace(sample, thought, stage, dice), sample) for sample, thought in asked]
+    return [grade_trace(_trace(sample, thought, stage, dice, last_words), sample) for sample, thought in asked]
 
 
-def _trace(sample: Sample, thought: str, stage: str, dice: random.Random) -> Trace:
+def _trace(sample: Sample, thought: str, stage: str, dice: random.Random, last_words: str) -> Trace:
     first = dice.random() < SKILL[stage]
     last = dice.random() < (KEEPS if first else REPAIRS)
     said = (
@@ -138,7 +138,7 @@ def _trace(sample: Sample, thought: str, stage: str, dice: random.Random) -> Tra
     )
     prompts = ([initial_message(INITIAL["reasoned"], sample)], [review_message(REVIEW["complete"])])
     turns = tuple(
-        Turn(role=role, prompt=prompt, response=text, num_tokens=len(text) // 4, finish_reason="stop")
+        Turn(role=role, prompt=prompt, response=text + last_words, num_tokens=len(text) // 4, finish_reason="stop")
         for role, prompt, text in zip(("initial", "refined"), prompts, said, strict=True)
     )
     return Trace(
@@ -176,15 +176,15 @@ def config_of(folder: Path) -> Config:
     return config
 
 
-def write_run(root: Path, count: int, *, seed: int = 0, pictures: int = 60) -> Path:
+def write_run(root: Path, count: int, *, seed: int = 0, pictures: int = 60, last_words: str = "") -> Path:
     """A whole run of `count` training and as many test questions in root/run, with its report; returns it."""
     run = root / "run"
     config_of(run)
     data = root / "data"
     learned = write_samples(data / "samples.jsonl", count, seed=seed, pictures=pictures)
     asked = write_samples(data / "test.jsonl", count, seed=seed + 1, pictures=pictures)
-    write_records(run / "label" / "graded.jsonl", told("infer", learned, seed=seed))
-    tested = {stage: told(stage, asked, seed=seed) for stage in ("before", "after")}
+    write_records(run / "label" / "graded.jsonl", told("infer", learned, seed=seed, last_words=last_words))
+    tested = {stage: told(stage, asked, seed=seed, last_words=last_words) for stage in ("before", "after")}
     for stage, graded in tested.items():
         write_records(run / "evaluate" / stage / "graded.jsonl", graded)
     report = build_report(
