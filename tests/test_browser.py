@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -94,12 +94,27 @@ class Tab:
         return int(self.page.evaluate("document.documentElement.scrollWidth - innerWidth"))
 
 
+Open = Callable[..., Tab]
+
+
+@pytest.fixture(name="opened")
+def _opened(browser: Any) -> Iterator[Open]:
+    """Opens a file in a tab, which is closed when the test ends."""
+    tabs: list[Tab] = []
+
+    def opened(file: Path, viewport: dict[str, int] = WIDE, **options: Any) -> Tab:
+        tabs.append(Tab(browser, file, viewport, **options))
+        return tabs[-1]
+
+    yield opened
+    for tab in tabs:
+        tab.page.context.close()
+
+
 @pytest.fixture(name="tab")
-def _tab(browser: Any, run: Path) -> Iterator[Tab]:
+def _tab(opened: Open, run: Path) -> Tab:
     """The view of the run on a wide screen."""
-    tab = Tab(browser, run / "view.html", WIDE)
-    yield tab
-    tab.page.context.close()
+    return opened(run / "view.html")
 
 
 def graded(run: Path, stage: str) -> list[GradedTrace]:
@@ -202,7 +217,7 @@ def test_a_slash_leads_to_the_search_and_escape_back(tab: Tab) -> None:
 def test_the_row_that_is_selected_is_told_to_a_screen_reader(tab: Tab) -> None:
     tab.page.keyboard.press("j")
     name = tab.page.get_attribute("#list", "aria-activedescendant")
-    row = tab.page.get_by_role("option", selected=True)
+    row = tab.page.locator("#list").get_by_role("option", selected=True)
     assert (row.get_attribute("id"), row.get_attribute("aria-posinset")) == (name, "2")
 
 
@@ -215,8 +230,8 @@ def test_everything_to_press_or_fill_in_has_a_name(tab: Tab) -> None:
     assert all(named)
 
 
-def test_a_narrow_screen_shows_the_list_then_a_trace_then_the_list_again(browser: Any, run: Path) -> None:
-    tab = Tab(browser, run / "view.html", PHONE, has_touch=True)
+def test_a_narrow_screen_shows_the_list_then_a_trace_then_the_list_again(opened: Open, run: Path) -> None:
+    tab = opened(run / "view.html", PHONE, has_touch=True)
     assert (tab.page.is_visible("#list"), tab.page.is_visible("#trace"), tab.overflow) == (True, False, 0)
     tab.page.tap("#row-2")
     tab.page.wait_for_selector("#trace", state="visible")
@@ -227,9 +242,9 @@ def test_a_narrow_screen_shows_the_list_then_a_trace_then_the_list_again(browser
 
 
 @pytest.mark.parametrize("file", ["view.html", "report/report.html"])
-def test_a_page_is_dark_where_the_reader_wants_it_so(browser: Any, run: Path, file: str) -> None:
+def test_a_page_is_dark_where_the_reader_wants_it_so(opened: Open, run: Path, file: str) -> None:
     lightness = [
-        Tab(browser, run / file, WIDE, color_scheme=scheme).page.evaluate(
+        opened(run / file, color_scheme=scheme).page.evaluate(
             "Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])"
         )
         for scheme in ("dark", "light")
@@ -245,23 +260,26 @@ FILTER_SECONDS = """async ([id, value]) => {
   const started = performance.now();
   field.value = value;
   field.dispatchEvent(new Event(id === "words" ? "input" : "change"));
-  while (count.textContent === before) await new Promise(requestAnimationFrame);
+  while (count.textContent === before) {
+    if (performance.now() - started > 10000) throw new Error("the count stays as it was");
+    await new Promise(requestAnimationFrame);
+  }
   await new Promise(requestAnimationFrame);
   return (performance.now() - started) / 1000;
 }"""
 
 
-@pytest.mark.parametrize(("field", "values"), [("words", ["april", "clock", "minutes"]), ("category", ["clock", ""])])
+@pytest.mark.parametrize(("field", "values"), [("words", ["april", "", "april"]), ("category", ["clock", "", "clock"])])
 def test_thousands_of_traces_are_filtered_within_a_second(
-    browser: Any, large: Path, field: str, values: list[str]
+    opened: Open, large: Path, field: str, values: list[str]
 ) -> None:
-    tab = Tab(browser, large, WIDE)
+    tab = opened(large)
     assert tab.shown == MANY
     assert min(tab.page.evaluate(FILTER_SECONDS, [field, value]) for value in values) < 1
 
 
-def test_of_thousands_of_rows_only_those_in_sight_are_there(browser: Any, large: Path) -> None:
-    tab = Tab(browser, large, WIDE)
+def test_of_thousands_of_rows_only_those_in_sight_are_there(opened: Open, large: Path) -> None:
+    tab = opened(large)
     tab.page.keyboard.press("End")
     assert tab.page.inner_text("#at") == "5,000 of 5,000"
     assert tab.page.is_visible(f"#row-{MANY - 1}")
@@ -273,16 +291,16 @@ def test_of_thousands_of_rows_only_those_in_sight_are_there(browser: Any, large:
 
 @pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
 def test_the_report_says_nothing_on_the_console_and_fits_its_window(
-    browser: Any, run: Path, viewport: dict[str, int]
+    opened: Open, run: Path, viewport: dict[str, int]
 ) -> None:
-    tab = Tab(browser, run / "report" / "report.html", viewport)
+    tab = opened(run / "report" / "report.html", viewport)
     assert (tab.said, tab.overflow) == ([], 0)
     assert tab.asked.count("file") == len([kind for kind in tab.asked if kind != "data"]) == 1
 
 
 @pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
-def test_the_figures_of_the_report_are_visible(browser: Any, run: Path, viewport: dict[str, int]) -> None:
-    tab = Tab(browser, run / "report" / "report.html", viewport)
+def test_the_figures_of_the_report_are_visible(opened: Open, run: Path, viewport: dict[str, int]) -> None:
+    tab = opened(run / "report" / "report.html", viewport)
     boxes = tab.page.locator("figure, figure .track svg[role=img], .curve svg, .example img").evaluate_all(
         "all => all.map(each => [each.getBoundingClientRect().width, each.getBoundingClientRect().height])"
     )
@@ -290,8 +308,8 @@ def test_the_figures_of_the_report_are_visible(browser: Any, run: Path, viewport
     assert all(width > 40 and height > 10 for width, height in boxes)
 
 
-def test_the_marks_of_the_report_lie_on_their_figures(browser: Any, run: Path) -> None:
-    tab = Tab(browser, run / "report" / "report.html", WIDE)
+def test_the_marks_of_the_report_lie_on_their_figures(opened: Open, run: Path) -> None:
+    tab = opened(run / "report" / "report.html")
     inside = tab.page.locator("figure circle.mark").evaluate_all("""all => all.map(mark => {
       const dot = mark.getBoundingClientRect(), box = mark.closest("svg").getBoundingClientRect();
       return dot.width > 0 && box.left <= dot.left && dot.right <= box.right && box.top <= dot.top;
@@ -300,8 +318,8 @@ def test_the_marks_of_the_report_lie_on_their_figures(browser: Any, run: Path) -
     assert all(inside)
 
 
-def test_markup_in_an_answer_shows_as_text_in_the_report(browser: Any, run: Path) -> None:
-    tab = Tab(browser, run / "report" / "report.html", WIDE)
+def test_markup_in_an_answer_shows_as_text_in_the_report(opened: Open, run: Path) -> None:
+    tab = opened(run / "report" / "report.html")
     assert EVIL in tab.page.inner_text(".example pre >> nth=0")
     assert tab.page.evaluate("window.hit") is None
 
