@@ -22,7 +22,7 @@ from sclvlm.records import GradedTrace, ModelRef, Sample, Trace, Turn, text_mess
 from sclvlm.storage import read_records, write_records
 from sclvlm.viewing import View, open_run, write_view
 from sclvlm.viewing.entries import BLOCK
-from sclvlm.viewing.pictures import LARGEST_SIDE, LEFT_OUT, MISSING, UNREADABLE, Album
+from sclvlm.viewing.pictures import LARGEST_SIDE, LEFT_OUT, MISSING, UNREADABLE, Album, shrunk
 from tests.synthetic_run import config_of, told, write_run, write_samples
 
 ROOT = Path(__file__).parents[1]
@@ -291,10 +291,15 @@ def _size_of(url: str) -> tuple[int, int]:
 
 
 def test_a_photograph_taken_sideways_is_shrunk_upright(tmp_path: Path) -> None:
-    path = tmp_path / "a.tiff"
-    Image.new("RGB", (40, 20)).save(path, exif={0x0112: 6})  # the camera was turned by a quarter
-    (picture,) = album(str(path)).pictures()
-    assert _size_of(picture.url) == (20, 40)
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (400, 200)).save(path, exif=_turned())
+    assert _size_of(shrunk(path, 100, share=10**6) or "") == (50, 100)
+
+
+def _turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned by a quarter
+    return exif
 
 
 def test_pictures_that_are_missing_or_broken_are_named_with_the_reason(tmp_path: Path) -> None:
