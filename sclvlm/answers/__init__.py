@@ -1,7 +1,6 @@
 """Reads the answer out of free text. Never a guess: nothing readable, or a contradiction, is None.
 
-`extract` cleans a response, then asks for the answer in the places where responses put it, the most explicit
-place first; the first place that says anything decides.
+`docs/answers.md` gives the readings in their order, each with its reason.
 """
 
 from __future__ import annotations
@@ -11,9 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from sclvlm.answers.choice import ChoiceReader
-from sclvlm.answers.cleaning import clean
-from sclvlm.answers.passages import Reader, boxed, cued, marked, unmarked
-from sclvlm.answers.values import NumberReader, TextReader, YesNoReader
+from sclvlm.answers.cleaning import clean, spaced
+from sclvlm.answers.corrections import Part, parts
+from sclvlm.answers.cues import cued
+from sclvlm.answers.echoes import said_once, without_instructions
+from sclvlm.answers.numbers import NumberReader
+from sclvlm.answers.passages import Reader, boxed, marked, unmarked
+from sclvlm.answers.values import TextReader, YesNoReader
 from sclvlm.answers.vqa import normalise
 from sclvlm.records import LETTERS, AnswerKind
 
@@ -23,13 +26,18 @@ __all__ = ["Extraction", "extract", "normalise"]
 class Extraction(NamedTuple):
     """What was read, and by which rule.
 
-    method: `marker`, `boxed`, `cue`, `label`, `option_text`, `bare`, `only_number` or `whole`. Where value is
-    None it says why: `none`, `contradiction` or `unclosed_thought`.
+    method: `marker`, `boxed`, `cue`, `verdicts`, `label`, `option_text`, `bare`, `result`, `only_number` or
+    `whole`. Where value is None it says why: `none`, `contradiction` or `unclosed_thought`.
     """
 
     value: str | None
     method: str
 
+
+NONE = Extraction(None, "none")
+CONTRADICTION = Extraction(None, "contradiction")
+MENTIONS = frozenset({"option_text", "bare", "only_number"})
+"""Readings of words that stand somewhere: a second thought that only mentions does not overrule an announcement."""
 
 READERS: dict[AnswerKind, Callable[[], Reader]] = {
     AnswerKind.YES_NO: YesNoReader,
@@ -48,6 +56,30 @@ def extract(text: str, *, kind: str, choices: Mapping[str, str] | Sequence[str] 
     said = clean(text)
     if said is None:
         return Extraction(None, "unclosed_thought")
+    said = reader.prepared(said_once(without_instructions(said if reader.is_open else spaced(said))))
+    return _settled(said, parts(said, after_no=reader.no_is_a_turn), reader)
+
+
+def _settled(said: str, thoughts: Sequence[Part], reader: Reader) -> Extraction:
+    """The reading of the last thought that names an answer, unless a later one takes it back."""
+    found = NONE
+    for thought in thoughts:
+        read = _read(thought.said, reader)
+        if read != NONE:
+            found = _overruled(found, read, thought)
+        elif found != NONE and thought.withdraws:
+            found = CONTRADICTION
+    return _read(said, reader) if found == NONE and len(thoughts) > 1 else found
+
+
+def _overruled(before: Extraction, after: Extraction, thought: Part) -> Extraction:
+    if before.value in (None, after.value) or before.method in MENTIONS:
+        return after
+    return after if after.method not in MENTIONS or thought.restates else CONTRADICTION
+
+
+def _read(said: str, reader: Reader) -> Extraction:
+    """The reading of the first rule that reads anything."""
     plain = unmarked(said, reader)
     rules: dict[str, Callable[[], frozenset[str]]] = {
         "marker": lambda: marked(said, reader),
@@ -60,8 +92,8 @@ def extract(text: str, *, kind: str, choices: Mapping[str, str] | Sequence[str] 
         if len(meanings) == 1:
             return Extraction(next(iter(meanings)), method)
         if meanings:
-            return Extraction(None, "contradiction")
-    return Extraction(None, "none")
+            return CONTRADICTION
+    return NONE
 
 
 def _reader(kind: AnswerKind, choices: Mapping[str, str] | Sequence[str] | None) -> Reader:

@@ -2,96 +2,103 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 
-from sclvlm.answers.cleaning import plain
+from sclvlm.answers.options import OptionTexts
 from sclvlm.answers.passages import NOTHING, Reading, mentions
 
+_CAUTION = r"(?:(?:probably|most\s+likely|likely|definitely|certainly|clearly|surely|obviously|simply)\b[\s,:]*)?"
 _LEAD = re.compile(
-    r"[\s\"'\[(<]*(?:(?:so|therefore|thus|hence|and|but|then)\b[\s,]*)?"
-    r"(?:(?:the|my|this|it|final|correct|best|right)\s+){0,3}"
+    r"[\s\"'\[(<]*(?:(?:so|therefore|thus|hence|and|but|then|rather|yes|no)\b[\s,]+)?"
+    rf"{_CAUTION}(?:(?:i\s+(?:think|believe|guess)|it\s+is|it's|it\s+(?:should|must)\s+be)\b[\s,:]*)?{_CAUTION}"
+    r"(?:(?:the|my|this|it|final|correct|best|right|only)\s+){0,3}"
     r"(?:(?:answer|option|choice|letter|response|label)s?\b\s*(?:is\b|would\s+be\b)?\s*[:=]?|is\b\s*:?)?"
-    r"\s*(?:(?:the\s+)?(?:option|choice|letter)\b\s*)?",
+    r"\s*(?:(?:the\s+)?(?:option|choice|letter)\b\s*)?(?:[\"'(]*\s*(?:选项|选|答案)\s*:?\s*)?",
     re.IGNORECASE,
 )
 """Words before an answer that belong to the sentence, not to the answer."""
 
-_ARTICLE = re.compile(r"(?:the|a|an)\s+")
-_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
-_PROSE = re.compile(r"(?:because|since|as|for|due|which|with|given|is|and|but|based|not)\b", re.IGNORECASE)
+_PROSE = re.compile(
+    r"(?:because|since|as|for|due|which|with|given|is|and|but|based|not|instead|rather|it\s+is|选项|项|因为)(?:\b|(?<=\W)|\s|$)",
+    re.IGNORECASE,
+)
 _REASON = re.compile(r"\s*,?\s+(?:because|since|as)\b")
 _REJECTED = re.compile(
     r"\W*(?:(?:this|it|that|option|which|one)\s+)*(?:is\s+|'s\s+)?"
-    r"(?:not\s+(?:correct|right|the)\b|isn't\b|incorrect\b|wrong\b|false\b)",
+    r"(?:not\s+(?:correct|right|the)\b|isn't\b|incorrect\b|wrong\b|false\b|错|不)",
     re.IGNORECASE,
 )
 """What follows a label whose option the response turns down."""
-
-_WEAK = frozenset(
-    (
-        "yes",
-        "no",
-        "true",
-        "false",
-        "none",
-        "not",
-        "all",
-        "both",
-        "neither",
-        "one",
-        "other",
-        "is",
-        "on",
-        "in",
-        "at",
-    )
-)
-"""Option texts that any sentence may hold: they count only where they are the whole answer."""
 
 
 class ChoiceReader:
     """Reads the label of an option. A label beside the text of another option is contradictory."""
 
     reads_open_marks = True
+    is_open = False
 
     def __init__(self, choices: Mapping[str, str]) -> None:
         self._labels = {label.casefold(): label for label in choices}
-        texts: dict[str, set[str]] = {}
-        for label, text in choices.items():
-            texts.setdefault(_bare(text), set()).add(label)
-        self._texts = {text: frozenset(labels) for text, labels in texts.items() if text}
-        self._amounts = _amounts(self._texts)
+        self._options = OptionTexts(choices)
         some = "|".join(re.escape(label) for label in sorted(choices, key=len, reverse=True))
         self._label = re.compile(rf"(?:{some})(?![\w'])", re.IGNORECASE)
         self._label_upper = re.compile(rf"(?:{some})(?![\w'])")
         self._sign = re.compile(r"[\"')\]>]*\s*[).:\]]|[\"'\]>]+|\s*[-–](?=\s)")
         self._more = re.compile(
-            rf"\s*(?:,|/|&|\+|\bor\b|\band\b|,\s*(?:or|and)\b)\s*(?:both\s+|option\s+)?[\"'(]?({some})(?![\w'])(?!\s+[a-z])"
+            rf"\s*(?:,\s*(?:or|and)\b|,|/|&|\+|\bor\b|\band\b|或者?|和)\s*(?:both\s+|option\s+)?[\"'(]?({some})(?![\w'])(?!\s+(?!and\b|or\b)[a-z])"
         )
         self._another = re.compile(rf"(?<![\w'])[(]?({some})[).:](?=\s)")
+        self._against = re.compile(
+            rf"(?:[,;]|\s-)\s*(?:and\s+|but\s+)?not\b|\brather\s+than\b|\binstead\s+of\b|\bas\s+opposed\s+to\b"
+            rf"|\s(?:and\s+)?not\s+(?:option\s+)?[\"'(]?(?:{some})(?![\w'])|,\s*(?:而)?不是",
+            re.IGNORECASE,
+        )
         self._bare_label = re.compile(
             rf"\((?P<round>{some})\)|\b(?:[Oo]ption|[Cc]hoice)\s+(?P<named>{some})(?![\w'])"
-            rf"|(?:^|(?<=[.!?:;\n,]\s)|(?<=\bis\s)|(?<=\w's\s)|(?<=\bbe\s)|(?<=\b[Ss]o\s)|(?<=\b[Tt]hus\s))"
-            rf"(?P<alone>{some})(?=\s*(?:[.,;:!\n]|$)|\s+(?:is|because|since|as)\b)(?!\.\w)",
+            rf"|(?:^|(?<=[.!?:;\n,]\s)|(?<=\bis\s)|(?<=\w's\s)|(?<=\bbe\s)|(?<=\b[Ss]o\s)|(?<=\b[Tt]hus\s)|(?<=\b[Hh]ence\s)"
+            rf"|(?<=robably\s)|(?<=efinitely\s)|(?<=ikely\s)|(?<=herefore\s))"
+            rf"(?P<alone>{some})(?=\s*(?:[.,;:!\n]|$)|\s+(?:because|since|as|it\s+is)\b)(?!\.\w)",
             re.MULTILINE,
+        )
+        self._verdict = re.compile(
+            rf"(?:^|(?<=[.;,\n|]\s)|(?<=[.;,\n|]))[ \t]{{0,4}}(?:[Oo]ption\s)?\(?({some})(?![\w'])\s?[).:|]*\s{{0,3}}"
+            r"(?:[^.;\n:|]{0,60}?[\W_]{1,4}|)(?:is\s)?"
+            r"(?:(?P<wrong>incorrect|not\scorrect|wrong|false|no|错误|不正确|[✗✘❌×])|correct|right|true|yes|正确|[✓✔✅])(?![\w-])",
+            re.IGNORECASE | re.MULTILINE,
         )
 
     @property
+    def no_is_a_turn(self) -> bool:
+        """Unless the question has the options yes and no."""
+        return not self._options.answers_yes_or_no
+
+    @property
     def rules(self) -> dict[str, Callable[[str], Reading]]:
-        """Labels that open lines, then option texts, then capitals that stand alone."""
-        return {"label": self.lines, "option_text": self.option_text, "bare": self.bare}
+        """Verdicts on all options, labels that open lines, option texts, then capitals that stand alone."""
+        return {
+            "verdicts": self.verdicts,
+            "label": self.lines,
+            "option_text": self.option_text,
+            "bare": self.bare,
+        }
+
+    def prepared(self, text: str) -> str:
+        """`text` without the list of options that it repeats."""
+        return self._options.without_list(text)
 
     def exact(self, content: str) -> Reading:
         """A label, a label with its text, an option's text, or the one option that the content mentions."""
         if len(content) > 500 or not content.strip():
             return NOTHING
-        whole = self._by_text(content)
         if self._label.fullmatch(_inner(content)):  # the prompt asks for a letter: a letter is a label first
             return frozenset({self._labels[_inner(content).casefold()]})
-        return whole or self._leading(content, self._label) or self._trailing(content) or self._mentioned(content)
+        if whole := self._by_text(content):
+            return whole
+        kept = self._affirmed(content)
+        if kept != content:
+            return self.exact(kept)
+        return self._leading(content, self._label) or self._trailing(content) or self._options.mentioned(content)
 
     def stated(self, content: str) -> Reading:
         """A label or an option's text at the beginning, else the one option that the sentence mentions."""
@@ -99,12 +106,17 @@ class ChoiceReader:
         sentence = _first_sentence(line)
         if self._label.fullmatch(_inner(sentence)):
             return self._leading(line, self._label) or self.exact(sentence)
-        return (
-            self._by_text(line)
-            or self._by_text(sentence)
-            or self._leading(line, self._label_upper)
-            or self._mentioned(sentence)
-        )
+        if whole := self._by_text(line) or self._by_text(sentence):
+            return whole
+        line, sentence = self._affirmed(line), self._affirmed(sentence)
+        return self._leading(line, self._label_upper) or self._options.mentioned(sentence)
+
+    def verdicts(self, text: str) -> Reading:
+        """`A: no. B: no. C: yes.`: the one option called right where three, or all, are called right or wrong."""
+        judged = {match[1].casefold(): match["wrong"] is None for match in self._verdict.finditer(text[:5000])}
+        right = [self._labels[label] for label, is_right in judged.items() if is_right]
+        enough = len(judged) >= min(3, len(self._labels)) and self.no_is_a_turn
+        return frozenset(right) if enough and len(right) == 1 else NOTHING
 
     def lines(self, text: str) -> Reading:
         """A label alone on a line; else one that opens the first or the last line, where no other opens any.
@@ -129,7 +141,7 @@ class ChoiceReader:
         opening = re.split(r"[,.;:!]\s|\n", text, maxsplit=1)[0]
         if found := self._by_text(text[:500]) or self._by_text(opening[:500]):
             return found
-        lead, mentioned = self._leading(line, self._label_upper), self._mentioned(text)
+        lead, mentioned = self._leading(line, self._label_upper), self._options.mentioned(text)
         return lead | mentioned if mentioned or len(lead) > 1 else NOTHING
 
     def bare(self, text: str) -> Reading:
@@ -159,18 +171,17 @@ class ChoiceReader:
             position = another.end()
         return frozenset(labels)
 
+    def _affirmed(self, content: str) -> str:
+        """`content` before what it turns down: `B rather than C`, `B, not C`."""
+        kept = self._against.split(content, maxsplit=1)[0]
+        return kept if kept.strip() else content
+
     def _by_text(self, content: str) -> Reading:
-        """The options whose text, or whose number among numbers with units, is all of `content`."""
-        for candidate in (content, content[_LEAD.match(content).end() :]):  # type: ignore[union-attr]  # may be empty
-            if found := self._texts.get(_bare(candidate)):
-                return found
-        number = _NUMBER.fullmatch(_bare(content))
-        return self._amounts.get(Decimal(number[0].replace(",", "")), NOTHING) if number else NOTHING
+        return self._options.meant(content) or self._options.meant(content[_lead(content) :])
 
     def _leading(self, content: str, pattern: re.Pattern[str]) -> Reading:
         """The label that opens `content`, checked against what follows it."""
-        start = _LEAD.match(content).end()  # type: ignore[union-attr]  # it matches the empty string
-        match = pattern.match(content, start) or pattern.match(content)
+        match = pattern.match(content, _lead(content)) or pattern.match(content)
         if match is None:
             return NOTHING
         sign = self._sign.match(content, match.end())
@@ -187,6 +198,7 @@ class ChoiceReader:
 
     def _contradicting(self, content: str, match: re.Match[str], rest: str) -> Reading:
         """Further labels behind a label, and options of another label whose text follows it."""
+        rest = self._affirmed(rest)
         more = self._listed(content, match.end()) | frozenset(self._another.findall(rest))
         return more | self._by_text(_first_sentence(rest))
 
@@ -196,6 +208,8 @@ class ChoiceReader:
         match = self._label_upper.match(line, opening.end() if opening else 0)
         sign = match and self._sign.match(line, match.end())
         if match and _REASON.match(line, match.end()):
+            return frozenset({match[0]})
+        if match and self._affirmed(line[match.end() :]) == "" or (match and self._against.match(line, match.end() + 1)):
             return frozenset({match[0]})
         if match is None or not sign or not sign[0].strip("\"'> "):
             return NOTHING
@@ -210,53 +224,16 @@ class ChoiceReader:
             return NOTHING
         return frozenset({self._labels[behind[1].casefold()]}) | self._by_text(content[: behind.start()])
 
-    def _mentioned(self, text: str) -> Reading:
-        """The options whose text stands in `text` between word borders, the longest text first."""
-        if self._mention is None:
-            return NOTHING
-        several = len(re.findall(r"[.!?]\s|\n", text[:10_000])) > 1
-        folded = text.casefold()
 
-        def option(match: re.Match[str]) -> Reading:
-            found = plain(match[0])
-            if several and found[-1].isdigit():  # among sentences a number may count anything
-                return NOTHING
-            return self._texts.get(found, NOTHING)
-
-        return mentions(folded, self._mention, option)
-
-    @functools.cached_property
-    def _mention(self) -> re.Pattern[str] | None:
-        texts = sorted((text for text in self._texts if text not in _WEAK), key=len, reverse=True)
-        texts = [text for text in texts if len(text) > 1 or text.isdigit()]
-        if not texts:
-            return None
-        some = "|".join(r"[\s-]+".join(map(re.escape, text.split())) for text in texts)
-        return re.compile(rf"(?<![\w-])(?<!\d[.,:/])(?:{some})(?![\w-]|[.,:/]\d|['\u2019]\w)")
-
-
-def _bare(text: str) -> str:
-    """An option's text as it is compared: plain, without its article."""
-    text = plain(text)
-    while len(text) > 1 and text[0] in "([" and text[-1] in ")]":
-        text = text[1:-1].strip()
-    return _ARTICLE.sub("", text, count=1) if _ARTICLE.match(text) else text
+def _lead(content: str) -> int:
+    """Where `content` begins to say something."""
+    return _LEAD.match(content).end()  # type: ignore[union-attr]  # it matches the empty string
 
 
 def _inner(content: str) -> str:
     """`content` without what may stand around a lone label."""
-    return content[_LEAD.match(content).end() :].strip(" \t\n\"'()[]<>.,:;!")  # type: ignore[union-attr]  # may be empty
+    return content[_lead(content) :].strip(" \t\n\"'()[]<>.,:;!")
 
 
 def _first_sentence(text: str) -> str:
     return re.split(r"(?<=[\w)\"'])[.!?](?=\s|$)|\n", text, maxsplit=1)[0]
-
-
-def _amounts(texts: Mapping[str, Reading]) -> dict[Decimal, Reading]:
-    """The options that are a number with or without a unit, by that number."""
-    amounts: dict[Decimal, Reading] = {}
-    for text, labels in texts.items():
-        if (number := _NUMBER.match(text)) and re.fullmatch(r"[\s%°a-z/]{0,12}(?:\^\d)?", text[number.end() :]):
-            value = Decimal(number[0].replace(",", ""))
-            amounts[value] = amounts.get(value, NOTHING) | labels
-    return amounts

@@ -6,7 +6,9 @@ import functools
 import re
 import unicodedata
 
-HEAD, TAIL = 20_000, 80_000
+from sclvlm.answers.structured import box_entries
+
+HEAD, TAIL = 8_000, 24_000
 """Characters read of a response that is longer: only a loop is, and its middle repeats its end."""
 
 _THOUGHT_END = re.compile(r"</(?:think|thinking|thought)>|◁/think▷", re.IGNORECASE)
@@ -16,7 +18,7 @@ _END = (
     r"(?:<\|(?:im_end|eot_id|eom_id|end|endoftext|end_of_text|end.of.sentence|return)\|>"
     r"|</s>|<eos>|<end_of_turn>|<end_of_utterance>)"
 )
-_END_OF_TURN = re.compile(_END, re.IGNORECASE)
+_END_OF_TURN = re.compile(rf"{_END}|\n\s{{0,8}}(?:user|human)\s?:", re.IGNORECASE)
 _LEADING = re.compile(
     rf"^(?:\s|{_END}|<s>|<bos>|<\|begin_of_text\|>)*+"
     r"(?:(?:<\|(?:im_start|start_header_id)\|>|<start_of_turn>)?\s*(?:assistant|model)\s*(?:[:\n]|<\|[a-z_]+\|>))?",
@@ -26,18 +28,23 @@ _LEADING = re.compile(
 _GLM_BOX = re.compile(r"<\|begin_of_box\|>(.{0,500}?)<\|end_of_box\|>", re.DOTALL)
 _SPECIAL = re.compile(r"<\|[^|<>\n]{1,40}\|>|<(?:s|pad|unk|bos|image)>|\[/?INST\]")
 _INLINE_TAG = re.compile(r"</?(?:b|i|em|strong|u|code|span|sub|sup)>", re.IGNORECASE)
-_TAG = re.compile(r"</?(?!answer>)[a-z_]{1,20}\s?/?>", re.IGNORECASE)
+_TAG = re.compile(r"</?(?!answer>)[a-z_]{2,20}\s?/?>", re.IGNORECASE)
 
 _LATEX_FONT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname)\s*\{([^{}]*)\}")
 _LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _LATEX_BOX = re.compile(r"\\{1,2}(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*+)\}")
+_LATEX_OPEN_BOX = re.compile(r"\\{1,2}(?:boxed|fbox)\s*\{([^{}\n]{0,100})\Z")
 _LATEX_SPACE = re.compile(r"\\[,;:! ]")
+_LATEX_TIMES = re.compile(r"\\(?:times|cdot)\b")
 _LATEX_ESCAPE = re.compile(r"\\([%$#&_])")
 _LATEX_DELIMITER = re.compile(r"\\[()\[\]]|\$\$")
 _LATEX_DOLLARS = re.compile(r"\$([^$\n]{1,200})\$")
 
 _HYPHEN = re.compile(r"(?<=[a-z])-(?=[a-z])")
 _DIGIT_LETTER = re.compile(r"((?<![a-z\d])\d+)(?=[a-z]{1,4}\b)")
+_CJK = "\u3040-\u30ff\u3400-\u9fff"
+_SCRIPTS_MEET = re.compile(rf"(?<=[{_CJK}])(?=[A-Za-z0-9])|(?<=[A-Za-z0-9%])(?=[{_CJK}])")
+_WIDE_THOUSANDS = re.compile(r"(?<=\d)，(?=\d{3}(?!\d))")
 _STRUCK = re.compile(r"~~[^~\n]{0,200}~~")
 _STARS = re.compile(r"(?<!\d)(?<!\d )\*{1,3}+|\*{1,3}+(?!\s?\d)")
 _UNDERSCORES = re.compile(r"(?<![A-Za-z0-9_\\])_{1,3}+(?=[A-Za-z0-9(#])|(?<=[A-Za-z0-9.)!?#])_{1,3}+(?![A-Za-z0-9_])")
@@ -54,12 +61,17 @@ def clean(text: str) -> str | None:
         return None
     if len(said) > HEAD + TAIL:
         said = f"{said[:HEAD]}\n{said[-TAIL:]}"
-    return _without_markdown(_without_latex(_without_special_tokens(fold(said)))).strip()
+    return _without_markdown(_without_latex(box_entries(_without_special_tokens(fold(said))))).strip()
+
+
+def spaced(text: str) -> str:
+    """A space where Chinese or Japanese characters meet Latin letters or digits: B项 has no word border before 项."""
+    return text if text.isascii() else _SCRIPTS_MEET.sub(" ", text)
 
 
 def plain(text: str) -> str:
     """An option as it is compared: cleaned, lower case, single spaces, `dark-blue` as `dark blue`."""
-    text = _HYPHEN.sub(" ", _without_markdown(_without_latex(fold(text))).casefold())
+    text = _HYPHEN.sub(" ", spaced(_without_markdown(_without_latex(fold(text)))).casefold())
     return " ".join(_DIGIT_LETTER.sub(r"\1 ", text).split()).strip(" .,;:!?\"'")
 
 
@@ -78,6 +90,7 @@ def fold(text: str) -> str:
     """
     if text.isascii():
         return text
+    text = _WIDE_THOUSANDS.sub(",", text)
     folded = text.translate({ord(char): _fold_char(char) for char in set(text) if not char.isascii()})
     if marks := "".join(char for char in set(folded) if unicodedata.combining(char)):
         some = re.escape(marks)
@@ -89,8 +102,10 @@ _QUOTES_AND_DASHES = {
     **dict.fromkeys("‘’‚‛′´", "'"),
     **dict.fromkeys("“”„‟″", '"'),
     **dict.fromkeys("‐‑‒–−", "-"),
-    "。": ".",
-    "、": ",",
+    **dict.fromkeys("「」『』", '"'),
+    **{wide: f"{mark} " for wide, mark in zip("。，；：！？、", ".,;:!?,", strict=True)},
+    "【": " (",
+    "】": ") ",
     "—": " - ",
     "×": "*",
     "▁": " ",
@@ -121,8 +136,8 @@ def _without_special_tokens(text: str) -> str:
     text = _END_OF_TURN.split(text, maxsplit=1)[0]
     if "<|begin_of_box|>" in text and "<|end_of_box|>" in text:
         text = _GLM_BOX.sub(r"<answer>\1</answer>", text)
-    text = _INLINE_TAG.sub("", _SPECIAL.sub(" ", text))
-    return _TAG.sub("\n", text)
+    text = _SPECIAL.sub(" ", text)
+    return _TAG.sub("\n", _INLINE_TAG.sub("", text) if "</" in text else text)
 
 
 def _without_latex(text: str) -> str:
@@ -131,7 +146,8 @@ def _without_latex(text: str) -> str:
         for _ in range(2):  # fonts nest once: \textbf{\text{B}}
             text = _LATEX_FONT.sub(r"\1", text)
         text = _LATEX_FRACTION.sub(r"\1/\2", text)
-        text = _LATEX_BOX.sub(r"<answer>\1</answer>", text)
+        text = _LATEX_OPEN_BOX.sub(r"<answer>\1", _LATEX_BOX.sub(r"<answer>\1</answer>", text))
+        text = _LATEX_TIMES.sub("*", text)
         text = _LATEX_DELIMITER.sub(" ", _LATEX_SPACE.sub(" ", text))
         text = _LATEX_ESCAPE.sub(r"\1", text)
     return _LATEX_DOLLARS.sub(_mathematics, text.replace("$$", " ")) if "$" in text else text

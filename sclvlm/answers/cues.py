@@ -1,0 +1,116 @@
+"""Announcements: "the answer is B", "B is correct", "that leaves B", 答案是B."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from sclvlm.answers.passages import DENIED, NOTHING, STOP, Reader, Reading, clause_before
+
+_ADVERB = r"(?:here|therefore|thus|then|clearly|indeed|now|probably|likely|hence|simply|actually|certainly|definitely)"
+_CUE = re.compile(
+    rf"""
+    \b(?:answer|option|choice|response|letter)(?:\s+{_ADVERB})?
+    (?:\s+(?:to|for|of|about)\s+[^.?!:;\n]{{1,60}}?)?
+    (?: \s*(?:=>|->|[:=])\s*
+      | (?:\s+{_ADVERB})? (?:\s+(?:is|would\s+be|should\s+be|must\s+be|will\s+be|has\s+to\s+be)\b|'s\b|\s+(?:is|was)(?=n't))
+        (?P<no>n't\b|\s+not\b|\s+neither\b|\s+no\s+longer\b|\s+anything\s+but\b)? \s*:?\s* )
+    | \b(?:I|we)(?:'d|'ll)?\s+(?:(?:would|will|am|therefore|thus|finally|can|must|have\s+to)\s+){{0,2}}
+      (?:choose|select|pick|conclude|say|answer|opt\s+for)\b\s*
+    | \b(?:go|going)\s+with\b\s* | \bsettl(?:e|ing)\s+on\b\s* | \bAns\b\s*[.:]\s*
+    | \bit\s+(?:should|must|has\s+to)\s+be\b(?!\s+(?:noted|clear|said))\s*
+    | \b(?:chang|revis|correct|updat)(?:e|ing)\s+(?:(?:my|the|to|initial|previous|first|final)\s+){{0,3}}
+      (?:answer|choice|response|selection)(?:\s+from\s+\S{{1,20}})?\s+to\b\s*
+    | \b(?:that\s+)?leav(?:es|ing)(?:\s+us)?(?:\s+(?:with|only))*\s+ | \bleft\s+with(?:\s+only)?\s+
+    | \bremaining\s+(?:option|choice|answer|one)s?\b\s*(?:is\b|,|:)?\s*
+    | (?:(?:答案|选项|结果|结论)\s*\)?\s*(?:就|应该?|应当|还|便)?\s*(?P<no_zh>不|并非|并不)?\s*(?:是|为|选择?(?!项)|:)
+      | (?:答案)\s*\)
+      | (?P<no_pick>不|别|不应该?|不能|不会|没有)?(?:应该?|应当)?选(?:择|定)?(?!项)(?:的是)?
+      | 而是 | (?:应该?|应当)(?:是|为) ) \s*:?\s*
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_VERDICT = re.compile(
+    r"""\b(?:is|are|looks|seems|would\s+be|must\s+be)(?P<no>n't|\s+not)?\s+(?:(?:definitely|clearly|indeed|also|therefore|thus)\s+)?
+    (?:the\s+)?(?:(?:only|most|best)\s+)?
+    (?:(?P<wrong>incorrect|wrong|false)|(?:correct|accurate|appropriate|true)\b|(?:right|best|final)\s+(?:answer|option|choice|one)
+    |answer\b|right\b(?=\W*$|[.,;!]|\s(?:because|since|as)\b)|best\b
+    |(?:better|closer|more\s+(?:likely|accurate|plausible|fitting|appropriate))(?=\s+than\b|[.,;!]))
+    | \b(?:fits|matches|describes|answers|works)\b(?=\W*$|[.,;!]|\s+(?:best|better|well|the|what|all|perfectly|exactly)\b)
+    | \bis\s+the\s+(?:one|answer)\b | \bit\s+is(?=[.!]|\s*$)
+    | (?:选项|项)?\s*(?:是|才是|为)?\s*(?:(?P<wrong_zh>不正确|不对|错误|错)|(?:正确|符合))(?:的|答案)?(?!答案|选项)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_FILLER = re.compile(
+    r"(?:(?:that|therefore|thus|then|clearly|most\s+likely|likely|probably|definitely|simply|indeed|actually|now"
+    r"|certainly|surely|obviously|instead|still|to\s+be)\b[\s,:]*){0,3}",
+    re.IGNORECASE,
+)
+_HEDGED_CONTENT = re.compile(
+    r"\s*(?:not|neither|either|none|possibly|perhaps|maybe|unclear|unknown|one\s+of|anything\s+but|可能|也许|不)(?:\b|(?<=\W))",
+    re.IGNORECASE,
+)
+_CONDITION = re.compile(
+    r"\b(?:if|whether|unless|suppose|supposing|assum\w+|initially|thought|could|might|may|perhaps|maybe|otherwise)\b"
+    r"|\b(?:previous|initial|original|first|earlier|old|wrong|incorrect)\s+$|如果|可能|也许|或许|是否|假如",
+    re.IGNORECASE,
+)
+_NEGATION_BEFORE = re.compile(
+    r"(?:n't|\bnot|\bnever|\bcannot|\bdoubt|\bdisagree|\bden(?:y|ies)|\breject)\s+(?:\w+\s+){0,3}$", re.IGNORECASE
+)
+_CONDITION_BEHIND = re.compile(r"[^.!?;\n]{0,300}(?:\?|\b(?:if|unless)\b)", re.IGNORECASE)
+_BUT = re.compile(r"\s*,?\s*\b(?:but(?:\s+rather)?|rather|it(?:'s|\s+is))\s+|\s*,\s*而是\s*", re.IGNORECASE)
+_LAST_CUES = 32
+
+Cue = tuple[str, Callable[[str], Reading], bool]
+"""Content, how to read it, and whether it is denied."""
+
+
+def cued(text: str, reader: Reader) -> Reading:
+    """The last answer behind a cue such as "the answer is", or before one such as "is correct".
+
+    Conditions, questions and hedges announce nothing. A value that a later cue denies is contradictory.
+    """
+    denied: set[str] = set()
+    for content, reading_of, denies in reversed(_cues(text, reader)):
+        reading = reading_of(content)
+        if denies:
+            denied |= reading
+        elif reading:
+            return reading | {DENIED} if reading & denied else reading
+    return NOTHING
+
+
+def _cues(text: str, reader: Reader) -> list[Cue]:
+    """Each cue that announces something, in the order of the text."""
+    forward = [(match.start(), cue) for match in list(_CUE.finditer(text))[-_LAST_CUES:] for cue in _behind(text, match)]
+    backward = [(match.start(), _before(text, match)) for match in list(_VERDICT.finditer(text))[-_LAST_CUES:]]
+    cues = [(start, (content, reader.stated, denies)) for start, (content, denies) in forward if content]
+    cues += [(start, (content, reader.exact, denies)) for start, (content, denies) in backward if content]
+    return [cue for _, cue in sorted(cues, key=lambda cue: cue[0])]
+
+
+def _behind(text: str, match: re.Match[str]) -> list[tuple[str, bool]]:
+    """What is announced, and whether it is denied; of "not A but B" both halves."""
+    before = clause_before(text, match.start())
+    if _CONDITION.search(before) or _CONDITION_BEHIND.match(text, match.end()):
+        return []
+    content = text[match.end() : match.end() + 300].lstrip()
+    content = content[_FILLER.match(content).end() :]  # type: ignore[union-attr]  # it matches the empty string
+    denies = bool(match["no"] or match["no_zh"] or match["no_pick"] or _NEGATION_BEFORE.search(before))
+    if not denies and (hedge := _HEDGED_CONTENT.match(content)):
+        if hedge[0].strip().casefold() not in ("not", "neither", "不"):
+            return []
+        content, denies = content[hedge.end() :], True
+    if not denies:
+        return [(content, False)]
+    denied, *affirmed = _BUT.split(STOP.split(content, maxsplit=1)[0], maxsplit=1)
+    return [(denied, True), *((each, False) for each in affirmed)]
+
+
+def _before(text: str, match: re.Match[str]) -> tuple[str, bool]:
+    before = clause_before(text, match.start())
+    if _CONDITION.search(before) or _CONDITION_BEHIND.match(text, match.end()):
+        return "", False
+    negations = [match["no"], match["wrong"] or match["wrong_zh"], _NEGATION_BEFORE.search(f"{before} ")]
+    return before.rpartition(",")[2], sum(map(bool, negations)) % 2 == 1

@@ -1,0 +1,35 @@
+"""What a response says without saying anything: instructions of the prompt said over, one thing said many times."""
+
+from __future__ import annotations
+
+import re
+
+_INSTRUCTION = re.compile(
+    r"""
+    (?:^|(?<=[.?!:)]\s)) [ \t]{0,4}
+    (?:(?:hint|instructions?|note) \s?:\s{0,2})?
+    (?:(?:please|now|first|then|and|only|just)\b[\s,]{1,3}){0,3}
+    (?:answer|respond|reply|choose|select|pick|write|provide|give|reason|think|put|output|return|end|finish)\b
+    [^.\n?!:]{0,100}?
+    \b(?:option'?s?'?\s(?:letter|label)|letter\s(?:of|from)|given\s(?:choices|options)|(?:options?|choices)\s(?:above|below)
+       |the\s(?:following\s)?options|one\sof|yes\sor\sno|single\s(?:word|letter|number)|word\sor\sphrase|one\sword
+       |step\sby\sstep|between\stwo|correct\s(?:option|answer|letter)(?!\sis))\b
+    (?:[^.\n?!:]|\.g\.|\.(?=\w)){0,120} (?:[.:!]+|$)
+    """,
+    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
+)
+"""A sentence that tells how to answer, as the prompts of published evaluations do."""
+
+
+def without_instructions(text: str) -> str:
+    """`text` without the sentences that only say an instruction over."""
+    return _INSTRUCTION.sub(" ", text).strip()
+
+
+def said_once(text: str) -> str:
+    """One word or one line said many times is said once."""
+    words = text.split()
+    if len(words) > 1 and len({word.strip(".,;:!").casefold() for word in words}) == 1:
+        return words[0]
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    return lines[0] if len(lines) > 1 and len(set(lines)) == 1 else text

@@ -1,0 +1,128 @@
+"""The texts of a question's options: which one is meant, which ones are mentioned, which ones are only repeated."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+
+from sclvlm.answers.cleaning import plain
+from sclvlm.answers.numbers import WORDS
+from sclvlm.answers.passages import NOTHING, Reading, mentions
+
+_ARTICLE = re.compile(r"(?:the|a|an)\s+")
+_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
+_COUNT_WORD = re.compile(rf"\b(?:{'|'.join(word for word in WORDS if word != 'one')}|twenty)\b(?![-']\w)")
+_IDIOM = re.compile(r"\b(?:that's|that\sis|you're|you\sare|all|quite)\sright\b|\bright\s(?:now|away|answer|option|choice)\b")
+_HAN = "\u3040-\u30ff\u3400-\u9fff"
+_WEAK = frozenset("yes no true false none not all both neither one other is on in at".split())
+"""Option texts that any sentence may hold: they count only where they are the whole answer."""
+
+
+class OptionTexts:
+    """Option texts by what they say: case, articles, hyphens, number words and units aside."""
+
+    def __init__(self, choices: Mapping[str, str]) -> None:
+        texts: dict[str, set[str]] = {}
+        for label, text in choices.items():
+            texts.setdefault(bare(text), set()).add(label)
+        self._texts = {text: frozenset(labels) for text, labels in texts.items() if text}
+        self._amounts = _amounts(self._texts)
+        self._labels = "|".join(map(re.escape, choices))
+        self._plain = {label: plain(text) for label, text in choices.items()}
+
+    @property
+    def answers_yes_or_no(self) -> bool:
+        """Whether yes or no is an option."""
+        return not {"yes", "no"}.isdisjoint(self._texts)
+
+    def meant(self, content: str) -> Reading:
+        """The options whose text, or whose number among numbers with units, is all of `content`."""
+        said = bare(content)
+        if found := self._texts.get(said) or self._texts.get(said.removesuffix("s"), NOTHING):
+            return found
+        number = _NUMBER.fullmatch(said)
+        return self._amounts.get(Decimal(number[0].replace(",", "")), NOTHING) if number else NOTHING
+
+    def mentioned(self, text: str) -> Reading:
+        """The options whose text stands in `text` between word borders, the longest text first."""
+        if self._mention is None:
+            return NOTHING
+        several = len(re.findall(r"[.!?]\s|\n", text[:10_000])) > 1
+        folded = _IDIOM.sub(" ", text.casefold())
+        echoed = self._echoed(folded)
+
+        def option(match: re.Match[str]) -> Reading:
+            found = bare(match[0])
+            if several and found[-1:].isdigit():  # among sentences a number may count anything
+                return NOTHING
+            return NOTHING if match.start() in echoed else self._texts.get(found, NOTHING)
+
+        return mentions(folded, self._mention, option)
+
+    def without_list(self, text: str) -> str:
+        """`text` without the list of all options that the prompt gave."""
+        return self._list.sub("\n", text)
+
+    def _echoed(self, text: str) -> frozenset[int]:
+        """Where options begin that stand behind their own label, as in a list, where two or more do."""
+        starts: dict[str, list[int]] = {}
+        for match in self._labelled.finditer(text):
+            starts.setdefault(match[1], []).append(match.end())
+        return frozenset(start for each in starts.values() for start in each) if len(starts) > 1 else frozenset()
+
+    @functools.cached_property
+    def _labelled(self) -> re.Pattern[str]:
+        return re.compile(rf"(?<!\w)\(?({self._labels.casefold()})\s?[).:]\s{{0,3}}(?=\S)")
+
+    @functools.cached_property
+    def _list(self) -> re.Pattern[str]:
+        entries = (
+            rf"\(?{re.escape(label)}\s?[).:]\s{{0,3}}{_flexible(text)}" for label, text in self._plain.items()
+        )
+        listed = r"[^\w(]{1,6}".join(entries)
+        return re.compile(rf"(?<!\w){listed}(?!\w)", re.IGNORECASE)
+
+    @functools.cached_property
+    def _mention(self) -> re.Pattern[str] | None:
+        texts = sorted((text for text in self._texts if text not in _WEAK), key=len, reverse=True)
+        texts = [text for text in texts if len(text) > 1 or text.isdigit() or re.match(f"[{_HAN}]", text)]
+        return re.compile("|".join(map(_bordered, texts))) if texts else None
+
+
+def bare(text: str) -> str:
+    """An option's text as it is compared: plain, without its article, number words as figures."""
+    text = plain(text)
+    while len(text) > 1 and text[0] in "([" and text[-1] in ")]":
+        text = text[1:-1].strip()
+    text = _ARTICLE.sub("", text, count=1) if _ARTICLE.match(text) else text
+    if text == "one":
+        return "1"
+    return _COUNT_WORD.sub(lambda match: str(WORDS.get(match[0], 20)), text)
+
+
+def _bordered(text: str) -> str:
+    """A pattern for an option's text between word borders; Chinese writes none."""
+    before = "" if re.match(f"[{_HAN}]", text) else r"(?<![\w-])(?<!\d[.,:/])"
+    behind = "" if re.search(f"[{_HAN}]$", text) else r"(?![\w-]|[.,:/]\d|['’]\w)"
+    return rf"{before}{_flexible(text)}{behind}"
+
+
+_FIGURES = {str(number): word for word, number in WORDS.items() if word != "one"} | {"20": "twenty"}
+
+
+def _flexible(text: str) -> str:
+    """A pattern for `text` with any space or hyphen between its words, and its numbers in words too."""
+    words = (rf"(?:{word}|{_FIGURES[word]})" if word in _FIGURES else re.escape(word) for word in text.split())
+    return r"[\s-]{1,4}".join(words)
+
+
+def _amounts(texts: Mapping[str, Reading]) -> dict[Decimal, Reading]:
+    """The options that are a number with or without a unit, by that number."""
+    amounts: dict[Decimal, Reading] = {}
+    for text, labels in texts.items():
+        if (number := _NUMBER.match(text)) and re.fullmatch(r"[\s%°a-z/]{0,12}(?:\^\d)?", text[number.end() :]):
+            value = Decimal(number[0].replace(",", ""))
+            amounts[value] = amounts.get(value, NOTHING) | labels
+    return amounts
