@@ -14,13 +14,13 @@ _LEAD = re.compile(
     rf"{_CAUTION}(?:(?:i\s+(?:think|believe|guess)|it\s+is|it's|it\s+(?:should|must)\s+be)\b[\s,:]*)?{_CAUTION}"
     r"(?:(?:the|my|this|it|final|correct|best|right|only)\s+){0,3}"
     r"(?:(?:answer|option|choice|letter|response|label)s?\b\s*(?:is\b|would\s+be\b)?\s*[:=]?|is\b\s*:?)?"
-    r"\s*(?:(?:the\s+)?(?:option|choice|letter)\b\s*)?(?:[\"'(]*\s*(?:选项|选|答案)\s*:?\s*)?",
+    r"\s*(?:(?:the\s+)?(?:option|choice|letter)\b\s*)?(?:[\"'(]*\s*(?:选项|选|答案|应该是|就是|是)\s*:?\s*)?",
     re.IGNORECASE,
 )
 """Words before an answer that belong to the sentence, not to the answer."""
 
 _PROSE = re.compile(
-    r"(?:because|since|as|for|due|which|with|given|is|and|but|based|not|instead|rather|it\s+is|选项|项|因为)(?:\b|(?<=\W)|\s|$)",
+    r"(?:because|since|as|for|due|which|with|given|is|and|but|based|not|instead|rather|over|it\s+is|to\b(?=\s+[A-Z]\b)|选项|项|因为)(?:\b|(?<=\W)|\s|$)",
     re.IGNORECASE,
 )
 _REASON = re.compile(r"\s*,?\s+(?:because|since|as)\b")
@@ -30,6 +30,9 @@ _REJECTED = re.compile(
     re.IGNORECASE,
 )
 """What follows a label whose option the response turns down."""
+
+
+_AROUND = " \t\n\"'()[]<>.,:;!"
 
 
 class ChoiceReader:
@@ -91,8 +94,8 @@ class ChoiceReader:
         """A label, a label with its text, an option's text, or the one option that the content mentions."""
         if len(content) > 500 or not content.strip():
             return NOTHING
-        if self._label.fullmatch(_inner(content)):  # the prompt asks for a letter: a letter is a label first
-            return frozenset({self._labels[_inner(content).casefold()]})
+        if alone := self._alone(content, self._label):
+            return alone
         if whole := self._by_text(content):
             return whole
         kept = self._affirmed(content)
@@ -125,9 +128,8 @@ class ChoiceReader:
         """
         lines = [line for line in text.split("\n") if line.strip()]
         label = self._label if len(lines) == 1 else self._label_upper  # a lone letter may be small
-        alone = {self._labels[inner.casefold()] for inner in map(_inner, lines) if label.fullmatch(inner)}
-        if alone:
-            return frozenset(alone)
+        if alone := NOTHING.union(*(self._alone(line, label) for line in lines)):
+            return alone
         opened = [self._opening(line) for line in lines]
         first, last = (opened[0], opened[-1]) if opened else (NOTHING, NOTHING)
         contradictory = next((reading for reading in (first, last) if len(reading) > 1), NOTHING)
@@ -159,6 +161,14 @@ class ChoiceReader:
         if (is_word and not listed) or _REJECTED.match(match.string, match.end()):
             return NOTHING
         return frozenset({label}) | listed
+
+    def _alone(self, line: str, pattern: re.Pattern[str]) -> Reading:
+        """The label that is all of `line`. The prompt asks for a letter: a letter is a label first, a text second."""
+        if pattern.fullmatch(line.strip(_AROUND)):
+            return frozenset({self._labels[line.strip(_AROUND).casefold()]})
+        if not pattern.fullmatch(_inner(line)) or self._options.meant(line):
+            return NOTHING
+        return frozenset({self._labels[_inner(line).casefold()]})
 
     def _listed(self, text: str, position: int) -> Reading:
         """The labels that a list goes on with at `position`: `, B or C`."""
@@ -209,7 +219,11 @@ class ChoiceReader:
         sign = match and self._sign.match(line, match.end())
         if match and _REASON.match(line, match.end()):
             return frozenset({match[0]})
-        if match and self._affirmed(line[match.end() :]) == "" or (match and self._against.match(line, match.end() + 1)):
+        if (
+            (match
+            and self._affirmed(line[match.end() :]) == "")
+            or (match and self._against.match(line, match.end() + 1))
+        ):
             return frozenset({match[0]})
         if match is None or not sign or not sign[0].strip("\"'> "):
             return NOTHING
@@ -232,7 +246,7 @@ def _lead(content: str) -> int:
 
 def _inner(content: str) -> str:
     """`content` without what may stand around a lone label."""
-    return content[_lead(content) :].strip(" \t\n\"'()[]<>.,:;!")
+    return content[_lead(content) :].strip(_AROUND)
 
 
 def _first_sentence(text: str) -> str:

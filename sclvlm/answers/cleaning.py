@@ -147,7 +147,7 @@ def _without_latex(text: str) -> str:
             text = _LATEX_FONT.sub(r"\1", text)
         text = _LATEX_FRACTION.sub(r"\1/\2", text)
         text = _LATEX_OPEN_BOX.sub(r"<answer>\1", _LATEX_BOX.sub(r"<answer>\1</answer>", text))
-        text = _LATEX_TIMES.sub("*", text)
+        text = _LATEX_TIMES.sub("*", text.replace("{,}", ","))
         text = _LATEX_DELIMITER.sub(" ", _LATEX_SPACE.sub(" ", text))
         text = _LATEX_ESCAPE.sub(r"\1", text)
     return _LATEX_DOLLARS.sub(_mathematics, text.replace("$$", " ")) if "$" in text else text

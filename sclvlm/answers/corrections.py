@@ -10,7 +10,7 @@ _MOST = 16
 
 _CLAUSE = r"(?:^|(?<=[.!?,;:)\"\n-]))\s{0,4}(?:(?:oh|ah|no|but|hmm+|oops|well|or|and|so|then)\b\W{1,4}){0,3}"
 _WORDS = r"""
-    (?: wait\b(?=\W*[,.!:;-]|\s(?:a|no|i|let|that)\b|\s*$) | actually\b | on\ssecond\sthoughts?\b | hold\son\b
+    (?: oops\b | wait\b(?=\W*[,.!:;-]|\s(?:a|no|i|let|that)\b|\s*$) | actually\b | on\ssecond\sthoughts?\b | hold\son\b
       | correction\b(?=\s*:) | scratch\sthat\b | sorry\b(?=\s*[,.:!-]) | hmm+\b | (?:it\swas\s)?my\smistake\b
       | i\s(?:made|made\sa|see\sthat\si\smade)\s(?:a\s|an\s)?(?:mistake|error)\b | i\swas\swrong\b
       | let\sme\s(?:re-?(?:check|think|consider|examine|visit|evaluate|count|do|view|read|calculate)|correct|double)\b
@@ -24,15 +24,20 @@ _WORDS = r"""
 _CHINESE = r"(?<=[\s,.!?;:])(?:等等|等一下|更正|其实|实际上|重新看|再看一[下遍]|抱歉|我错了|不对(?=\s*[,.!]))"
 _FLAGS = re.IGNORECASE | re.MULTILINE | re.VERBOSE
 _THOUGHT = re.compile(rf"(?:{_CLAUSE}{_WORDS}|{_CHINESE})\W{{0,4}}", _FLAGS)
-_THOUGHT_OR_NO = re.compile(rf"(?:{_CLAUSE}{_WORDS}|{_CHINESE}|(?<=[.!?,;]\s)no\b(?=[,.!-]\s))\W{{0,4}}", _FLAGS)
+_THOUGHT_OR_NO = re.compile(
+    rf"(?:{_CLAUSE}{_WORDS}|{_CHINESE}|(?<=[.!?,;]\s)(?:no\b(?=[,.!-]\s)|不(?=,\s)))\W{{0,4}}(?:no\b\W{{1,4}})?", _FLAGS
+)
 _WITHDRAWN = re.compile(
     r"\b(?:not\s(?:so\s|entirely\s)?(?:sure|certain|right|correct|convinced)|unsure|wrong|incorrect|mistaken?)\b"
-    r"|\b(?:don't\sknow|cannot|can't)\b|不确定|不对|不知道|错",
+    r"|\b(?:don't\sknow|cannot|can't|(?:maybe|perhaps)\snot|(?:could|might|may)\s(?:also\s)?be)\b|不确定|不对|不知道|错",
     re.IGNORECASE,
 )
 
 
-_RESTATED = re.compile(r"\W*(?:it\s+is|it's|it\s+should|that's|this\s+is|there\s+(?:are|is)|they\s+are|应该?是|是)\b", re.IGNORECASE)
+_RESTATED = re.compile(
+    r"(?:^|:\s)\W*(?:it\s+is|it's|it\s+should|that's|this\s+is|there\s+(?:are|is)|they\s+are|应该?是|是)\b",
+    re.IGNORECASE,
+)
 _FEW_WORDS = 4
 
 
@@ -45,7 +50,7 @@ class Part(NamedTuple):
     @property
     def restates(self) -> bool:
         """Whether it begins by saying what is the case, so that it announces an answer."""
-        return bool(_RESTATED.match(self.said)) or len(self.said.split()) <= _FEW_WORDS
+        return bool(_RESTATED.search(self.said)) or len(self.said.split()) <= _FEW_WORDS
 
     @property
     def withdraws(self) -> bool:

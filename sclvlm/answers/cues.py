@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 from sclvlm.answers.passages import DENIED, NOTHING, STOP, Reader, Reading, clause_before
 
 _ADVERB = r"(?:here|therefore|thus|then|clearly|indeed|now|probably|likely|hence|simply|actually|certainly|definitely)"
 _CUE = re.compile(
     rf"""
-    \b(?:answer|option|choice|response|letter)(?:\s+{_ADVERB})?
+    \b(?:answer|option|choice|response|letter|(?:correct|right|best|remaining)\s+one|(?:statement|claim|assertion)(?=\s+is\b))(?:\s+{_ADVERB})?
     (?:\s+(?:to|for|of|about)\s+[^.?!:;\n]{{1,60}}?)?
-    (?: \s*(?:=>|->|[:=])\s*
-      | (?:\s+{_ADVERB})? (?:\s+(?:is|would\s+be|should\s+be|must\s+be|will\s+be|has\s+to\s+be)\b|'s\b|\s+(?:is|was)(?=n't))
+    (?: \s*(?:=>|->|[:=]|-(?=\s))\s*
+      | (?:\s+{_ADVERB})? (?:\s+(?:is|would\s+be|should\s+be|must\s+be|will\s+be|has\s+to\s+be|remains|stays)\b|'s\b|\s+(?:is|was)(?=n't))
         (?P<no>n't\b|\s+not\b|\s+neither\b|\s+no\s+longer\b|\s+anything\s+but\b)? \s*:?\s* )
     | \b(?:I|we)(?:'d|'ll)?\s+(?:(?:would|will|am|therefore|thus|finally|can|must|have\s+to)\s+){{0,2}}
-      (?:choose|select|pick|conclude|say|answer|opt\s+for)\b\s*
+      (?:choose|select|pick|prefer|guess|conclude|say|answer|opt\s+for)\b\s*
     | \b(?:go|going)\s+with\b\s* | \bsettl(?:e|ing)\s+on\b\s* | \bAns\b\s*[.:]\s*
     | \bit\s+(?:should|must|has\s+to)\s+be\b(?!\s+(?:noted|clear|said))\s*
     | \b(?:chang|revis|correct|updat)(?:e|ing)\s+(?:(?:my|the|to|initial|previous|first|final)\s+){{0,3}}
       (?:answer|choice|response|selection)(?:\s+from\s+\S{{1,20}})?\s+to\b\s*
+    | (?:^|(?<=[.!?]\s)) (?:so|thus|hence|therefore)\b,?\s+ (?=[("']?\w{{1,2}}[)"']?\s*(?:[.!]|$))
+    | \bnot\s+(?!only\b|just\b|sure\b|certain\b)\S[^.,;\n]{{0,25}}?,?\s+but\s+(?:rather\s+)?(?!i\b)
     | \b(?:that\s+)?leav(?:es|ing)(?:\s+us)?(?:\s+(?:with|only))*\s+ | \bleft\s+with(?:\s+only)?\s+
     | \bremaining\s+(?:option|choice|answer|one)s?\b\s*(?:is\b|,|:)?\s*
     | (?:(?:答案|选项|结果|结论)\s*\)?\s*(?:就|应该?|应当|还|便)?\s*(?P<no_zh>不|并非|并不)?\s*(?:是|为|选择?(?!项)|:)
@@ -28,7 +31,7 @@ _CUE = re.compile(
       | (?P<no_pick>不|别|不应该?|不能|不会|没有)?(?:应该?|应当)?选(?:择|定)?(?!项)(?:的是)?
       | 而是 | (?:应该?|应当)(?:是|为) ) \s*:?\s*
     """,
-    re.IGNORECASE | re.VERBOSE,
+    re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
 _VERDICT = re.compile(
     r"""\b(?:is|are|looks|seems|would\s+be|must\s+be)(?P<no>n't|\s+not)?\s+(?:(?:definitely|clearly|indeed|also|therefore|thus)\s+)?
@@ -37,7 +40,7 @@ _VERDICT = re.compile(
     |answer\b|right\b(?=\W*$|[.,;!]|\s(?:because|since|as)\b)|best\b
     |(?:better|closer|more\s+(?:likely|accurate|plausible|fitting|appropriate))(?=\s+than\b|[.,;!]))
     | \b(?:fits|matches|describes|answers|works)\b(?=\W*$|[.,;!]|\s+(?:best|better|well|the|what|all|perfectly|exactly)\b)
-    | \bis\s+the\s+(?:one|answer)\b | \bit\s+is(?=[.!]|\s*$)
+    | \bis\s+(?:a|the)\s+(?:much\s+)?better\s+(?:answer|option|choice|fit|match)\b | \bis\s+the\s+(?:one|answer)\b | \bit\s+is(?=[.!]|\s*$)
     | (?:选项|项)?\s*(?:是|才是|为)?\s*(?:(?P<wrong_zh>不正确|不对|错误|错)|(?:正确|符合))(?:的|答案)?(?!答案|选项)""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -62,32 +65,52 @@ _CONDITION_BEHIND = re.compile(r"[^.!?;\n]{0,300}(?:\?|\b(?:if|unless)\b)", re.I
 _BUT = re.compile(r"\s*,?\s*\b(?:but(?:\s+rather)?|rather|it(?:'s|\s+is))\s+|\s*,\s*而是\s*", re.IGNORECASE)
 _LAST_CUES = 32
 
-Cue = tuple[str, Callable[[str], Reading], bool]
-"""Content, how to read it, and whether it is denied."""
+_WAVERING = 3
+
+
+class Cue(NamedTuple):
+    """What is announced from `start` on by which words, how to read it, and whether it is denied."""
+
+    start: int
+    words: str
+    content: str
+    reading_of: Callable[[str], Reading]
+    denies: bool
 
 
 def cued(text: str, reader: Reader) -> Reading:
     """The last answer behind a cue such as "the answer is", or before one such as "is correct".
 
-    Conditions, questions and hedges announce nothing. A value that a later cue denies is contradictory.
+    Conditions, questions and hedges announce nothing. A value that a later cue denies is contradictory, and so
+    are three values behind the same words: `Answer: A. Answer: B. Answer: C.`
     """
     denied: set[str] = set()
-    for content, reading_of, denies in reversed(_cues(text, reader)):
-        reading = reading_of(content)
-        if denies:
+    affirmed: list[tuple[str, Reading]] = []
+    for cue in reversed(_cues(text, reader)):
+        reading = cue.reading_of(cue.content)
+        if cue.denies and not affirmed:
             denied |= reading
-        elif reading:
-            return reading | {DENIED} if reading & denied else reading
-    return NOTHING
+        elif reading and not cue.denies:
+            affirmed.append((cue.words, reading))
+    if not affirmed:
+        return NOTHING
+    words, last = affirmed[0]
+    same = NOTHING.union(*(reading for others, reading in affirmed if words and others == words))
+    if len(same) >= _WAVERING:
+        return same
+    return last | {DENIED} if last & denied else last
 
 
 def _cues(text: str, reader: Reader) -> list[Cue]:
     """Each cue that announces something, in the order of the text."""
-    forward = [(match.start(), cue) for match in list(_CUE.finditer(text))[-_LAST_CUES:] for cue in _behind(text, match)]
-    backward = [(match.start(), _before(text, match)) for match in list(_VERDICT.finditer(text))[-_LAST_CUES:]]
-    cues = [(start, (content, reader.stated, denies)) for start, (content, denies) in forward if content]
-    cues += [(start, (content, reader.exact, denies)) for start, (content, denies) in backward if content]
-    return [cue for _, cue in sorted(cues, key=lambda cue: cue[0])]
+    cues = []
+    for match in list(_CUE.finditer(text))[-_LAST_CUES:]:
+        for content, denies in _behind(text, match):
+            cues.append(Cue(match.start(), match[0].casefold().strip(), content, reader.stated, denies))
+    for match in list(_VERDICT.finditer(text))[-_LAST_CUES:]:
+        content, denies = _before(text, match)
+        cues.append(Cue(match.start(), "", content, reader.exact, denies))
+    return sorted((cue for cue in cues if cue.content), key=lambda cue: cue.start)
 
 
 def _behind(text: str, match: re.Match[str]) -> list[tuple[str, bool]]:

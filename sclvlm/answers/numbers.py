@@ -17,8 +17,8 @@ WORDS = {word: number for number, word in enumerate((*NUMBER_WORDS, *_TEENS))}
 _TEN_TIMES = {word: 10 * n for n, word in enumerate(_TENS, start=2)}
 _HAN = {char: number for number, char in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
 _MAGNITUDES = {
-    **{"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12},
-    **{"千": 10**3, "万": 10**4, "亿": 10**8},
+    "dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
+    "千": 10**3, "万": 10**4, "亿": 10**8,
 }
 
 _WORD = (
@@ -28,7 +28,7 @@ _WORD = (
 _FIGURES = r"(?:[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,2})?)"
 _POWER = r"\s*[*x]\s*10\s*\^\s*[{(]?\s*(?P<power>[+-]?\d{1,2})\s*[})]?"
 _TIMES = r"(?:\s?(?P<magnitude>(?:dozen|hundred|thousand|million|billion|trillion)\b|[千万亿]))"
-_MEASURED = r"(?=\W*$|\s*[,.;:]|\s?[个只条张本辆棵人位朵支件块把双杯台座头匹名岁米元种次层页])"
+_MEASURED = r"(?=\W*$|\s*[,.;:]|\s?[到至或个只条张本辆棵人位朵支件块把双杯台座头匹名岁米元种次层页])"
 _NUMBER_PATTERN = rf"""
     (?<![\w.,^/:+√-])(?<!-\s)(?P<minus>(?:negative|minus)\s+)?
     (?: (?P<figures>{_FIGURES})(?:{_POWER}|{_TIMES})?+
@@ -49,28 +49,40 @@ _NOT_A_VALUE = re.compile(
     re.IGNORECASE,
 )
 """What stands before a number that only bounds the answer, or that counts pictures, steps, days."""
-_ONE_COUNTS = re.compile(r"(?:^|\b(?:is|are|only|exactly|just|has|have|see|count|of|about|answer|was|with)\s|[:=])\W*$", re.I)
-_BOUND_BEHIND = re.compile(r"\s+(?:or|and)\s+(?:more|fewer|less|above|below)\b|\s*(?:以上|以下|多)|\s+feet\s+\d|\s*[-+*/]?\s*=\s*$|\s*[-+*/]\s", re.IGNORECASE)
+_ONE_COUNTS = re.compile(
+    r"(?:^|\b(?:is|are|only|exactly|just|has|have|see|count|of|about|answer|was|with)\s|[:=])\W*$", re.I
+)
+_BOUND_BEHIND = re.compile(
+    r"\s+(?:or|and)\s+(?:more|fewer|less|above|below)\b|\s*(?:以上|以下|多)|\s+feet\s+\d|\s*[-+*/=]\s*(?:=\s*)?$|\s*[+*/]\s|\s+-\s+\d",
+    re.IGNORECASE,
+)
 
 _FRACTION = re.compile(r"(?P<sign>-?)(?:(?P<whole>\d{1,9})\s+)?(?P<top>\d{1,9})\s*/\s*(?P<bottom>\d{1,9})")
 _ARITHMETIC = re.compile(
-    r"\d\s*[+/^](?!\s*10\s*\^)\s*\d|\d\s*[*x]\s*(?!10\s*\^)\d|\d\s+-\s+\d|\d\s+(?:plus|minus|times|divided\s+by)\s+\d", re.IGNORECASE
+    r"\d\s*[+/^](?!\s*10\s*\^)\s*\d|\d\s*[*x]\s*(?!10\s*\^)\d|\d\s+-\s+\d|\d\s+(?:plus|minus|times|divided\s+by)\s+\d",
+    re.IGNORECASE,
 )
 _NO_RANGE = r"(?!(?:or|to|and|through)\b)"
+_REASON = re.compile(r",?\s+(?:because|since|as)\b", re.IGNORECASE)
 _UNIT = re.compile(
     rf"\s*(?:[%°$€£]|{_NO_RANGE}[a-z°/]{{1,12}}(?:\^\d)?)?(?:\s{_NO_RANGE}[a-z]{{1,12}}){{0,2}}\W*", re.IGNORECASE
 )
+_EQUATIONS = re.compile(r"=[^=]*(?:\b(?:or|and)\b|,|;)[^=]*=")
+"""Several of them: x = 2 or x = 3."""
 _RESULT = re.compile(
     rf"""
     \b(?: total\b(?:\s+(?:number|count|of|is))*(?:\s+[a-z]{{1,15}}){{0,2}}(?:\s+is\b|\s+of\b)? | altogether | in\s+(?:all|total)
       | equals? | (?:we|you|i)\s+(?:get|have|obtain) | (?:which|this|that)\s+(?:gives|makes|leaves|is|equals)(?:\s+us)?
+      | (?:plus|minus|times|divided\s+by|and|to|from)\s+\S{{1,10}}\s+(?:is|gives?|makes?|equals?|leaves?)(?:\s+us)?
       | result\s+is | (?:sum|difference|product|average|mean|number|count)\s[^.\n]{{0,60}}?\bis
       | (?:so|thus|therefore|hence)\b(?:[\s,]+(?:there|we|it|i|the|they)\s+[a-z]+)? )
     [\s,:=]*(?:a\s+total\s+of\s+)?(?:{_NUMBER_PATTERN})
     """,
     _FLAGS,
 )
-_TOTALLED = re.compile(rf"(?:{_NUMBER_PATTERN})(?:\s[a-z]{{1,15}}){{0,3}}\s+(?:in\s+total|altogether|in\s+all|total)\b", _FLAGS)
+_TOTALLED = re.compile(
+    rf"(?:{_NUMBER_PATTERN})(?:\s[a-z]{{1,15}}){{0,3}}\s+(?:in\s+total|altogether|in\s+all|total)\b", _FLAGS
+)
 _ZERO = re.compile(
     r"\W*(?:in\s[^,.\n]{1,60},\s*)?there\s+(?:are|is)\s+(?:no|zero)\s"
     r"(?!(?:way|information|answer|clear|indication|evidence|data|image|mention|number|doubt|more|one)\b)[^.\n]{1,80}\.?\s*",
@@ -99,11 +111,14 @@ class NumberReader:
 
     def exact(self, content: str) -> Reading:
         """The numbers of `content`; of an equation its right-hand side."""
+        if _EQUATIONS.search(content[:300]):
+            return NOTHING
         content = content[:300].rpartition("=")[2].strip()
         bare = content.strip(" .\"'()$")
         if bare.casefold() == "none":  # as the VQA evaluation counts it
             return frozenset({"0"})
-        if fraction := _FRACTION.fullmatch(bare):
+        fraction = _FRACTION.match(bare)
+        if fraction and _UNIT.fullmatch(bare, fraction.end()):
             return _of_fraction(fraction)
         if _ARITHMETIC.search(content):
             return NOTHING
@@ -125,7 +140,7 @@ class NumberReader:
         for line in (lines[-1], lines[0]) if lines else ():
             start = 1 if line[0] in "$€£" else 0
             match = _NUMBER.match(line, start)
-            if match and _UNIT.fullmatch(line, match.end()):
+            if match and (_UNIT.fullmatch(line, match.end()) or _REASON.match(line, match.end())):
                 return _of_number(match)
         return NOTHING
 
@@ -152,7 +167,9 @@ def _of_number(match: re.Match[str]) -> Reading:
     figures = (match["figures"] or "").replace(",", "")
     if len(figures) > 40:
         return NOTHING
-    value = Decimal(figures) if figures else Decimal(_of_han(match["han"]) if match["han"] else _of_words(match["word"]))
+    value = (
+        Decimal(figures) if figures else Decimal(_of_han(match["han"]) if match["han"] else _of_words(match["word"]))
+    )
     magnitude = _MAGNITUDES.get((match["magnitude"] or match["word_magnitude"] or "").casefold(), 1)
     value = value * magnitude * (Decimal(10) ** int(match["power"] or 0))
     return frozenset({_decimal_string(-value if match["minus"] else value)})

@@ -14,9 +14,12 @@ from sclvlm.answers.passages import NOTHING, Reading, mentions
 _ARTICLE = re.compile(r"(?:the|a|an)\s+")
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _COUNT_WORD = re.compile(rf"\b(?:{'|'.join(word for word in WORDS if word != 'one')}|twenty)\b(?![-']\w)")
-_IDIOM = re.compile(r"\b(?:that's|that\sis|you're|you\sare|all|quite)\sright\b|\bright\s(?:now|away|answer|option|choice)\b")
+_PERCENT = re.compile(r"(?<=\d)\s?(?:percent|per\scent)\b")
+_IDIOM = re.compile(
+    r"\b(?:that's|that\sis|you're|you\sare|all|quite)\sright\b|\bright\s(?:now|away|answer|option|choice)\b"
+)
 _HAN = "\u3040-\u30ff\u3400-\u9fff"
-_WEAK = frozenset("yes no true false none not all both neither one other is on in at".split())
+_WEAK = frozenset(["yes", "no", "true", "false", "none", "not", "all", "both", "neither", "one", "other", "is", "on", "in", "at"])
 """Option texts that any sentence may hold: they count only where they are the whole answer."""
 
 
@@ -78,9 +81,7 @@ class OptionTexts:
 
     @functools.cached_property
     def _list(self) -> re.Pattern[str]:
-        entries = (
-            rf"\(?{re.escape(label)}\s?[).:]\s{{0,3}}{_flexible(text)}" for label, text in self._plain.items()
-        )
+        entries = (rf"\(?{re.escape(label)}\s?[).:]\s{{0,3}}{_flexible(text)}" for label, text in self._plain.items())
         listed = r"[^\w(]{1,6}".join(entries)
         return re.compile(rf"(?<!\w){listed}(?!\w)", re.IGNORECASE)
 
@@ -99,6 +100,7 @@ def bare(text: str) -> str:
     text = _ARTICLE.sub("", text, count=1) if _ARTICLE.match(text) else text
     if text == "one":
         return "1"
+    text = _PERCENT.sub("%", text)
     return _COUNT_WORD.sub(lambda match: str(WORDS.get(match[0], 20)), text)
 
 

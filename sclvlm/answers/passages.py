@@ -151,7 +151,7 @@ _SUPPOSITION = re.compile(r"\b(?:if|whether|unless|suppose|supposing|assum\w+)\b
 _DOUBT = re.compile(
     r"\b(?:not|never|neither|nor|no|cannot|without|if|whether|unless|suppose|assum\w+|might|may|could|perhaps"
     r"|maybe|possibly|initially|thought|wrong|incorrect|unlike|rather\s+than|instead\s+of|rul\w+\s+out|eliminat\w+"
-    r"|exclud\w+|other\s+than|disagree\w*|otherwise)\b|n't\b|不|没|非|可能|也许|排除|错",
+    r"|exclud\w+|other\s+than|disagree\w*|reject\w*|otherwise)\b|n't\b|不|没|非|可能|也许|排除|错",
     re.IGNORECASE,
 )
 

@@ -40,7 +40,7 @@ class YesNoReader:
         r"|(?:是的?|对的?|有|正确)(?=\W*$|\s*[,.;:!\n]))"
         r"|(?P<no>(?:no|nope|false)\b(?=\W*$|\s*[,.;:!\n\"')\]]|\s+-\s|\s+(?:and|or)\s+yes\b|\s*/"
         r"|\s+(?:it|there|he|she|they|this|that|these|those|the|i|we|you|because|since|as)\b)"
-        r"|incorrect\b(?=\W*$|\s*[,.;!])|n(?=\W*$)|(?:否|不是的?|没有|不对|不正确|错误?)(?=\W*$|\s*[,.;:!\n]))",
+        r"|incorrect\b(?=\W*$|\s*[,.;!])|n(?=\W*$)|(?:否|不是的?|不|没有|不对|不正确|错误?)(?=\W*$|\s*[,.;:!\n]))",
         re.IGNORECASE,
     )
     _SOURCE = re.compile(r"^\W*(?:based\s+on|according\s+to|looking\s+at|from|in)\s[^,.\n]{1,80},\s*", re.IGNORECASE)
@@ -85,10 +85,12 @@ class TextReader:
 
     reads_open_marks = False  # a word cut off is another word
     is_open = True
-    no_is_a_turn = False
+    no_is_a_turn = True
 
     _MARKED_WORDS, _STATED_WORDS, _WHOLE_WORDS = 30, 6, 5
-    _REASON = re.compile(r",?\s+(?:because|since|as|which|due\s+to|based\s+on|given)\b|\s-\s|,\s|,?\s*因为", re.IGNORECASE)
+    _REASON = re.compile(
+        r",?\s+(?:because|since|as|which|due\s+to|based\s+on|given)\b|\s-\s|,\s|,?\s*因为", re.IGNORECASE
+    )
     _LIST = re.compile(r"[\w' -]{1,30}(?:,\s[\w' -]{1,30}){0,5},?\s(?:and|or|&)\s[\w' -]{1,30}", re.IGNORECASE)
     _NO_ANSWER = re.compile(
         r"(?:clear|obvious|based|found|given|that|not|unclear|shown|visible|provided|as\s+follows|correct|wrong|in\s+the"
@@ -97,13 +99,15 @@ class TextReader:
     )
     _REFUSAL = re.compile(
         r"\b(?:sorry|cannot|unable|don't\s+(?:know|see|have|think)|can't|couldn't|i\s+am|i'm|i\s+do|it\s+is\s+not|isn't|doesn't)\b"
-        r"|\bnot\s+(?:sure|visible|clear|possible|known|given)\b|^\W*(?:maybe|perhaps|possibly|could\s+be|might\s+be)\b"
+        r"|\bnot\s+(?:sure|visible|clear|possible|known|given)\b|^\W*(?:maybe|perhaps|possibly|not|neither|either|never|(?:it\s+)?(?:could|might|may|can)\s+be)\b|\bor\b"
         r"|不知道|无法|不清楚|不确定|可能|抱歉",
         re.IGNORECASE,
     )
     _NAME = re.compile(r"\W*(?:(?:the|my|your|final|correct)\s+)*answer(?:\s+is\b.*)?\W*|.*:\W*", re.IGNORECASE)
     _LABEL = re.compile(r"\s*(?:the\s+)?(?:final\s+|correct\s+)?answer\s*(?:is\b\s*:?|:)\s*", re.IGNORECASE)
-    _HEDGE = re.compile(r"\W*(?:probably|most\s+likely|likely|it\s+is|it's|i\s+think(?:\s+it(?:'s|\s+is))?)\s+", re.IGNORECASE)
+    _HEDGE = re.compile(
+        r"\W*(?:probably|most\s+likely|likely|it\s+is|it's|i\s+think(?:\s+it(?:'s|\s+is))?)\s+", re.IGNORECASE
+    )
 
     @property
     def rules(self) -> dict[str, Callable[[str], Reading]]:
