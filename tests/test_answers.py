@@ -243,7 +243,7 @@ METHODS = [
     ("The answer is B.", "cue"),
     ("B. blue", "label"),
     ("The shape is green.", "option_text"),
-    ("Looking closely, option B fits.", "bare"),
+    ("Looking closely, I see what option B says.", "bare"),
     ("## A and B ##", "contradiction"),
     ("<think>", "unclosed_thought"),
     ("Hm.", "none"),

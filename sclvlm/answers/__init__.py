@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -38,6 +39,9 @@ NONE = Extraction(None, "none")
 CONTRADICTION = Extraction(None, "contradiction")
 MENTIONS = frozenset({"option_text", "bare", "only_number"})
 """Readings of words that stand somewhere: a second thought that only mentions does not overrule an announcement."""
+
+_CUT_OFF = re.compile(r"(?:\b(?:is|are|the|an?|and|or|of|to|which|that|with|because|from|has)|[,+=(])\s*\Z")
+"""The end of a sentence that was not ended: what it would have said is not known."""
 
 READERS: dict[AnswerKind, Callable[[], Reader]] = {
     AnswerKind.YES_NO: YesNoReader,
@@ -88,6 +92,8 @@ def _read(said: str, reader: Reader) -> Extraction:
         **{method: functools.partial(rule, plain) for method, rule in reader.rules.items()},
     }
     for method, rule in rules.items():
+        if method in MENTIONS and _CUT_OFF.search(plain, max(0, len(plain) - 20)):
+            return NONE
         meanings = rule()
         if len(meanings) == 1:
             return Extraction(next(iter(meanings)), method)

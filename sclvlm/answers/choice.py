@@ -20,7 +20,7 @@ _LEAD = re.compile(
 """Words before an answer that belong to the sentence, not to the answer."""
 
 _PROSE = re.compile(
-    r"(?:because|since|as|for|due|which|with|given|is|and|but|based|not|instead|rather|over|it\s+is|to\b(?=\s+[A-Z]\b)|选项|项|因为)(?:\b|(?<=\W)|\s|$)",
+    r"(?:because|since|as|for|due|which|with|given|is|and|but|based|not|instead|rather|over|the\s+(?:correct|right|best|better)|it\s+is|to\b(?=\s+[A-Z]\b)|选项|项|因为)(?:\b|(?<=\W)|\s|$)",
     re.IGNORECASE,
 )
 _REASON = re.compile(r"\s*,?\s+(?:because|since|as)\b")
@@ -32,7 +32,13 @@ _REJECTED = re.compile(
 """What follows a label whose option the response turns down."""
 
 
-_AROUND = " \t\n\"'()[]<>.,:;!"
+_SAYS = (
+    r"\b(?:is|be|[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore|[Pp]robably|[Dd]efinitely|likely|[Oo]nly|meant|mean|shows?"
+    r"|depicts?|towards?|[Pp]ick|chose|choose|keep|makes?|with|[Ss]elect|indicates?)"
+)
+"""Words that a label may follow without a sign. No nouns: vitamin C, point B."""
+
+_AROUND = " \t\n\"'()[]{}<>|.,:;!"
 
 
 class ChoiceReader:
@@ -59,14 +65,13 @@ class ChoiceReader:
         )
         self._bare_label = re.compile(
             rf"\((?P<round>{some})\)|\b(?:[Oo]ption|[Cc]hoice)\s+(?P<named>{some})(?![\w'])"
-            rf"|(?:^|(?<=[.!?:;\n,]\s)|(?<=\bis\s)|(?<=\w's\s)|(?<=\bbe\s)|(?<=\b[Ss]o\s)|(?<=\b[Tt]hus\s)|(?<=\b[Hh]ence\s)"
-            rf"|(?<=robably\s)|(?<=efinitely\s)|(?<=ikely\s)|(?<=herefore\s))"
-            rf"(?P<alone>{some})(?=\s*(?:[.,;:!\n]|$)|\s+(?:because|since|as|it\s+is)\b)(?!\.\w)",
+            rf"|(?:^|(?<=[.!?:;\n,]\s)|(?:{_SAYS}|\w's|是)\s)(?P<alone>{some})"
+            rf"(?=\s*(?:[.,;:!\n]|$)|\s+(?:because|since|as|over|to|it\s+is|the\s+(?:correct|right))\b)(?!\.\w)",
             re.MULTILINE,
         )
         self._verdict = re.compile(
             rf"(?:^|(?<=[.;,\n|]\s)|(?<=[.;,\n|]))[ \t]{{0,4}}(?:[Oo]ption\s)?\(?({some})(?![\w'])\s?[).:|]*\s{{0,3}}"
-            r"(?:[^.;\n:|]{0,60}?[\W_]{1,4}|)(?:is\s)?"
+            r"(?:[^.,;\n:|]{0,60}?[\W_]{1,4}|)(?:is\s)?"
             r"(?:(?P<wrong>incorrect|not\scorrect|wrong|false|no|错误|不正确|[✗✘❌×])|correct|right|true|yes|正确|[✓✔✅])(?![\w-])",
             re.IGNORECASE | re.MULTILINE,
         )

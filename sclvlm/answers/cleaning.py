@@ -26,7 +26,7 @@ _LEADING = re.compile(
 )
 """What may stand before a response that was decoded with its special tokens."""
 _GLM_BOX = re.compile(r"<\|begin_of_box\|>(.{0,500}?)<\|end_of_box\|>", re.DOTALL)
-_SPECIAL = re.compile(r"<\|[^|<>\n]{1,40}\|>|<(?:s|pad|unk|bos|image)>|\[/?INST\]")
+_SPECIAL = re.compile(r"<\|[^|<>\n]{1,40}\|>|<0x[0-9A-Fa-f]{2}>|<(?:s|pad|unk|bos|image)>|\[/?INST\]")
 _INLINE_TAG = re.compile(r"</?(?:b|i|em|strong|u|code|span|sub|sup)>", re.IGNORECASE)
 _TAG = re.compile(r"</?(?!answer>)[a-z_]{2,20}\s?/?>", re.IGNORECASE)
 

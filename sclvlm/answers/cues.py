@@ -22,12 +22,13 @@ _CUE = re.compile(
     | \bit\s+(?:should|must|has\s+to)\s+be\b(?!\s+(?:noted|clear|said))\s*
     | \b(?:chang|revis|correct|updat)(?:e|ing)\s+(?:(?:my|the|to|initial|previous|first|final)\s+){{0,3}}
       (?:answer|choice|response|selection)(?:\s+from\s+\S{{1,20}})?\s+to\b\s*
-    | (?:^|(?<=[.!?]\s)) (?:so|thus|hence|therefore)\b,?\s+ (?=[("']?\w{{1,2}}[)"']?\s*(?:[.!]|$))
+    | (?:^|(?<=[.!?,;]\s)) (?:so|thus|hence|therefore)\b,?\s+ (?=[("']?\w{{1,2}}[)"']?\s*(?:[.!]|$))
     | \bnot\s+(?!only\b|just\b|sure\b|certain\b)\S[^.,;\n]{{0,25}}?,?\s+but\s+(?:rather\s+)?(?!i\b)
+    | \b(?:this|that|which)\s+makes\s+
     | \b(?:that\s+)?leav(?:es|ing)(?:\s+us)?(?:\s+(?:with|only))*\s+ | \bleft\s+with(?:\s+only)?\s+
     | \bremaining\s+(?:option|choice|answer|one)s?\b\s*(?:is\b|,|:)?\s*
     | (?:(?:答案|选项|结果|结论)\s*\)?\s*(?:就|应该?|应当|还|便)?\s*(?P<no_zh>不|并非|并不)?\s*(?:是|为|选择?(?!项)|:)
-      | (?:答案)\s*\)
+      | (?:答案)\s*\) | 正确的(?:选项|答案)?是 | 认为(?:应该|应当)?(?:是|选)?
       | (?P<no_pick>不|别|不应该?|不能|不会|没有)?(?:应该?|应当)?选(?:择|定)?(?!项)(?:的是)?
       | 而是 | (?:应该?|应当)(?:是|为) ) \s*:?\s*
     """,
@@ -40,7 +41,7 @@ _VERDICT = re.compile(
     |answer\b|right\b(?=\W*$|[.,;!]|\s(?:because|since|as)\b)|best\b
     |(?:better|closer|more\s+(?:likely|accurate|plausible|fitting|appropriate))(?=\s+than\b|[.,;!]))
     | \b(?:fits|matches|describes|answers|works)\b(?=\W*$|[.,;!]|\s+(?:best|better|well|the|what|all|perfectly|exactly)\b)
-    | \bis\s+(?:a|the)\s+(?:much\s+)?better\s+(?:answer|option|choice|fit|match)\b | \bis\s+the\s+(?:one|answer)\b | \bit\s+is(?=[.!]|\s*$)
+    | \bis\s+(?:a|the)\s+(?:much\s+)?better\s+(?:answer|option|choice|fit|match|one)\b | \bremains\b(?=\W*$|[.,;]) | \b(?:is|would\s+be)\s+my\s+(?:final\s+)?(?:answer|choice|pick)\b | \bis\s+the\s+(?:one|answer)\b | \bit\s+is(?=[.!]|\s*$)
     | (?:选项|项)?\s*(?:是|才是|为)?\s*(?:(?P<wrong_zh>不正确|不对|错误|错)|(?:正确|符合))(?:的|答案)?(?!答案|选项)""",
     re.IGNORECASE | re.VERBOSE,
 )

@@ -21,9 +21,13 @@ _INSTRUCTION = re.compile(
 """A sentence that tells how to answer, as the prompts of published evaluations do."""
 
 
+_IDIOM = re.compile(r"\bif\s(?:i|we)\s(?:had|have|must)\sto\s(?:choose|guess|pick|answer|say|decide)\b[^,.\n]{0,30},", re.IGNORECASE)
+"""A condition that is none."""
+
+
 def without_instructions(text: str) -> str:
     """`text` without the sentences that only say an instruction over."""
-    return _INSTRUCTION.sub(" ", text).strip()
+    return _IDIOM.sub(" ", _INSTRUCTION.sub(" ", text)).strip()
 
 
 def said_once(text: str) -> str:

@@ -45,7 +45,7 @@ _NOT_A_VALUE = re.compile(
     r"|\b(?:image|figure|fig\.?|picture|photo|panel|question|step|option|example|page|no\.)|[<>≥≤#]"
     r"|\b(?:january|february|march|april|may|june|july|august|september|october|november|december)(?:\s+\d{1,2},)?"
     r"|\d\s*(?:feet|foot|ft)"
-    r"|至少|至多|超过|多于|少于|不到)\s*$",
+    r"|第|至少|至多|超过|多于|少于|不到)\s*$",
     re.IGNORECASE,
 )
 """What stands before a number that only bounds the answer, or that counts pictures, steps, days."""
@@ -53,7 +53,7 @@ _ONE_COUNTS = re.compile(
     r"(?:^|\b(?:is|are|only|exactly|just|has|have|see|count|of|about|answer|was|with)\s|[:=])\W*$", re.I
 )
 _BOUND_BEHIND = re.compile(
-    r"\s+(?:or|and)\s+(?:more|fewer|less|above|below)\b|\s*(?:以上|以下|多)|\s+feet\s+\d|\s*[-+*/=]\s*(?:=\s*)?$|\s*[+*/]\s|\s+-\s+\d",
+    r"\s+(?:or|and)\s+(?:more|fewer|less|above|below)\b|\s*(?:以上|以下|多)|\s+feet\s+\d|\s*[-+*/=]\s*(?:=\s*)?$|\s*[+*/]\s*\d|\s+-\s+\d",
     re.IGNORECASE,
 )
 
@@ -71,10 +71,10 @@ _EQUATIONS = re.compile(r"=[^=]*(?:\b(?:or|and)\b|,|;)[^=]*=")
 """Several of them: x = 2 or x = 3."""
 _RESULT = re.compile(
     rf"""
-    \b(?: total\b(?:\s+(?:number|count|of|is))*(?:\s+[a-z]{{1,15}}){{0,2}}(?:\s+is\b|\s+of\b)? | altogether | in\s+(?:all|total)
+    (?:\b|(?<=\W)|(?<=\d)|(?=[等总一共合])) (?: total\b(?:\s+(?:number|count|of|is))*(?:\s+[a-z]{{1,15}}){{0,2}}(?:\s+is\b|\s+of\b)? | altogether | in\s+(?:all|total)
       | equals? | (?:we|you|i)\s+(?:get|have|obtain) | (?:which|this|that)\s+(?:gives|makes|leaves|is|equals)(?:\s+us)?
-      | (?:plus|minus|times|divided\s+by|and|to|from)\s+\S{{1,10}}\s+(?:is|gives?|makes?|equals?|leaves?)(?:\s+us)?
-      | result\s+is | (?:sum|difference|product|average|mean|number|count)\s[^.\n]{{0,60}}?\bis
+      | (?:plus|minus|times|divided\s+by|and|to|from|of)\s+\S{{1,10}}\s+(?:is|gives?|makes?|equals?|leaves?)(?:\s+us)?
+      | result\s+is\b | (?:等于|总共|一共|共有|合计)(?=\W) | (?:sum|difference|product|average|mean|number|count)\s[^.\n]{{0,60}}?\bis
       | (?:so|thus|therefore|hence)\b(?:[\s,]+(?:there|we|it|i|the|they)\s+[a-z]+)? )
     [\s,:=]*(?:a\s+total\s+of\s+)?(?:{_NUMBER_PATTERN})
     """,
@@ -84,7 +84,7 @@ _TOTALLED = re.compile(
     rf"(?:{_NUMBER_PATTERN})(?:\s[a-z]{{1,15}}){{0,3}}\s+(?:in\s+total|altogether|in\s+all|total)\b", _FLAGS
 )
 _ZERO = re.compile(
-    r"\W*(?:in\s[^,.\n]{1,60},\s*)?there\s+(?:are|is)\s+(?:no|zero)\s"
+    r"\W*(?:in\s[^,.\n]{1,60},\s*)?there\s+(?:(?:are|is)\s+(?:no|zero)|(?:aren't|isn't|are\s+not|is\s+not)\s+any)\s"
     r"(?!(?:way|information|answer|clear|indication|evidence|data|image|mention|number|doubt|more|one)\b)[^.\n]{1,80}\.?\s*",
     re.IGNORECASE,
 )

@@ -15,6 +15,8 @@ _ARTICLE = re.compile(r"(?:the|a|an)\s+")
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _COUNT_WORD = re.compile(rf"\b(?:{'|'.join(word for word in WORDS if word != 'one')}|twenty)\b(?![-']\w)")
 _PERCENT = re.compile(r"(?<=\d)\s?(?:percent|per\scent)\b")
+_UNIT_SPACE = re.compile(r"(?<=\d)\s+(?=[%°])|(?<=°)\s+(?=[cf]\b)")
+_YES_OR_NO = frozenset({"yes", "no", "true", "false"})
 _IDIOM = re.compile(
     r"\b(?:that's|that\sis|you're|you\sare|all|quite)\sright\b|\bright\s(?:now|away|answer|option|choice)\b"
 )
@@ -45,6 +47,8 @@ class OptionTexts:
         said = bare(content)
         if found := self._texts.get(said) or self._texts.get(said.removesuffix("s"), NOTHING):
             return found
+        if said in _YES_OR_NO and len(found := self._opening(said)) == 1:
+            return found
         number = _NUMBER.fullmatch(said)
         return self._amounts.get(Decimal(number[0].replace(",", "")), NOTHING) if number else NOTHING
 
@@ -68,6 +72,10 @@ class OptionTexts:
         """`text` without the list of all options that the prompt gave."""
         return self._list.sub("\n", text)
 
+    def _opening(self, word: str) -> Reading:
+        """The options that begin with `word` and a comma: `Yes, it is`."""
+        return NOTHING.union(*(labels for text, labels in self._texts.items() if text.startswith(f"{word},")))
+
     def _echoed(self, text: str) -> frozenset[int]:
         """Where options begin that stand behind their own label, as in a list, where two or more do."""
         starts: dict[str, list[int]] = {}
@@ -81,9 +89,14 @@ class OptionTexts:
 
     @functools.cached_property
     def _list(self) -> re.Pattern[str]:
-        entries = (rf"\(?{re.escape(label)}\s?[).:]\s{{0,3}}{_flexible(text)}" for label, text in self._plain.items())
-        listed = r"[^\w(]{1,6}".join(entries)
-        return re.compile(rf"(?<!\w){listed}(?!\w)", re.IGNORECASE)
+        """All options in their order: labels with texts, texts alone, or three labels and more alone."""
+        labels = [re.escape(label) for label in self._plain]
+        texts = [_flexible(text) for text in self._plain.values()]
+        both = [rf"\(?{label}\s?[).:]\s{{0,3}}{text}" for label, text in zip(labels, texts, strict=True)]
+        lists = [r"[^\w(]{1,6}(?:(?:or|and)\W{1,3})?".join(entries) for entries in (both, texts)]
+        if len(labels) > 2:
+            lists.append(r"\)?(?:\s?[,/、]\s{0,2}(?:(?:or|and)\s)?|\s(?:or|and)\s)\(?".join(labels))
+        return re.compile(rf"(?<![\w'])\(?(?:{'|'.join(lists)})\)?(?![\w'])", re.IGNORECASE)
 
     @functools.cached_property
     def _mention(self) -> re.Pattern[str] | None:
@@ -100,7 +113,7 @@ def bare(text: str) -> str:
     text = _ARTICLE.sub("", text, count=1) if _ARTICLE.match(text) else text
     if text == "one":
         return "1"
-    text = _PERCENT.sub("%", text)
+    text = _UNIT_SPACE.sub("", _PERCENT.sub("%", text))
     return _COUNT_WORD.sub(lambda match: str(WORDS.get(match[0], 20)), text)
 
 

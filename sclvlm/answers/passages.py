@@ -104,12 +104,13 @@ def _is_echo(text: str, mark: re.Match[str]) -> bool:
 
 
 _BOX = re.compile(r"<answer>([^<]{0,500})</answer>", re.IGNORECASE)
+_ALTERNATIVES = re.compile(r"</answer>\s{0,3}(or|and|,)\s{0,3}<answer>", re.IGNORECASE)
 _OPEN_BOX = re.compile(r"<answer>([^<]{0,100})\Z", re.IGNORECASE)
 
 
 def boxed(text: str, reader: Reader) -> Reading:
     """The last readable box: LaTeX's, `<answer>` tags, JSON's, a model's own box tokens."""
-    contents = [match[1] for match in _BOX.finditer(text)][-_LAST_MARKS:]
+    contents = [match[1] for match in _BOX.finditer(_ALTERNATIVES.sub(r" \1 ", text))][-_LAST_MARKS:]
     if reader.reads_open_marks and (cut_off := _OPEN_BOX.search(text, max(0, len(text) - 120))):
         contents.append(cut_off[1])
     readings = (reader.exact(content) for content in reversed(contents) if not _SLOT.fullmatch(content))
@@ -141,9 +142,13 @@ STOP = re.compile(r"[.!?;\n]")
 """Where a sentence ends."""
 
 
+_TURN = re.compile(r",\s(?:but|however|yet)\s", re.IGNORECASE)
+
+
 def clause_before(text: str, position: int) -> str:
-    """The sentence before `position`, up to 100 characters of it."""
-    return STOP.split(text[max(0, position - 100) : position])[-1]
+    """The sentence before `position`, up to 100 characters of it; of one with a "but" what follows that."""
+    sentence = STOP.split(text[max(0, position - 100) : position])[-1]
+    return _TURN.split(sentence)[-1]
 
 
 _BORDER = re.compile(r"[.!?](?=\s|$)|[;\n]|,\s|\s-\s|\b(?:but|however|although|though|while|whereas)\b", re.IGNORECASE)
@@ -151,9 +156,14 @@ _SUPPOSITION = re.compile(r"\b(?:if|whether|unless|suppose|supposing|assum\w+)\b
 _DOUBT = re.compile(
     r"\b(?:not|never|neither|nor|no|cannot|without|if|whether|unless|suppose|assum\w+|might|may|could|perhaps"
     r"|maybe|possibly|initially|thought|wrong|incorrect|unlike|rather\s+than|instead\s+of|rul\w+\s+out|eliminat\w+"
-    r"|exclud\w+|other\s+than|disagree\w*|reject\w*|otherwise)\b|n't\b|不|没|非|可能|也许|排除|错",
+    r"|exclud\w+|other\s+than|disagree\w*|reject\w*|otherwise|doubt\w*|avoid\w*|discard\w*|dismiss\w*)\b|n't\b|不|没|非|可能|也许|排除|错",
     re.IGNORECASE,
 )
+
+
+_APPEARANCE = re.compile(r"\b(?:seem\w*|look\w*|appear\w*|impression|at\s+first|tempting|plausible|earlier)\b", re.IGNORECASE)
+_BUT_FOLLOWS = re.compile(r"[,;.]?\s*(?:but|however|yet)\b", re.IGNORECASE)
+"""What seems so, but is not."""
 
 
 def doubted(text: str, start: int, end: int) -> bool:
@@ -164,6 +174,8 @@ def doubted(text: str, start: int, end: int) -> bool:
     after = text[end : end + 100]
     border = _BORDER.search(after)
     rest = after[: border.start()] if border else after
+    if border and _BUT_FOLLOWS.match(after, border.start()) and _APPEARANCE.search(before + rest):
+        return True
     return bool(_DOUBT.search(before) or _DOUBT.search(rest) or (border and border[0] == "?"))
 
 

@@ -11,7 +11,7 @@ from sclvlm.answers.vqa import normalise
 _LEAD = re.compile(
     r"[\s\"'(\[]*(?:(?:so|therefore|thus|hence|and|but|well)\b[\s,]*)?"
     r"(?:(?:the|my|final|correct)\s+){0,3}(?:answer\b\s*(?:is\b)?\s*:?)?\s*"
-    r"(?:(?:i\s+(?:think|believe|guess|would\s+say)|i'd\s+say|it\s+is|it's|most\s+likely|likely|probably|definitely|certainly"
+    r"(?:(?:i\s+(?:think|believe|guess|would\s+say|meant?)|i'd\s+say|it\s+is|it's|most\s+likely|likely|probably|definitely|certainly"
     r"|clearly|simply|obviously)\b[\s,:]*){0,3}(?:(?:a|an|clear|definite|simple)\s+){0,2}[\"'(]*",
     re.IGNORECASE,
 )
@@ -49,6 +49,9 @@ class YesNoReader:
     _BOTH = re.compile(_EITHER, re.IGNORECASE)
     _ASKED = re.compile(rf"\W*{_EITHER}\s*[:?]\s*", re.IGNORECASE)
 
+    _SAID = re.compile(r"yes|no")
+    _SAID_OFTEN = re.compile(r"\W*(?:(?:yes|no)\b\W*){2,}", re.IGNORECASE)
+
     @property
     def rules(self) -> dict[str, Callable[[str], Reading]]:
         """Only one: the sentences that lead with yes or no."""
@@ -75,6 +78,8 @@ class YesNoReader:
         sentences = [sentence for sentence in _SENTENCE_END.split(text) if sentence and sentence.strip()]
         if not sentences:
             return NOTHING
+        if both := self._SAID_OFTEN.fullmatch(text[:300]):
+            return frozenset(self._SAID.findall(both[0].casefold()))
         closing = self._LAST_CLAUSE.search(sentences[-1][-40:])
         said = (f"{sentences[0]}.", f"{sentences[-1]}.", closing[1] if closing else "")
         return NOTHING.union(*map(self.exact, said))
@@ -91,7 +96,7 @@ class TextReader:
     _REASON = re.compile(
         r",?\s+(?:because|since|as|which|due\s+to|based\s+on|given)\b|\s-\s|,\s|,?\s*因为", re.IGNORECASE
     )
-    _LIST = re.compile(r"[\w' -]{1,30}(?:,\s[\w' -]{1,30}){0,5},?\s(?:and|or|&)\s[\w' -]{1,30}", re.IGNORECASE)
+    _LIST = re.compile(r"[\w' -]{1,30}(?:,\s[\w' -]{1,30}){0,5},?\s(?:and|or|&)\s[\w' -]{1,30}|[\w'-]{1,20}(?:,\s[\w'-]{1,20}){2,6}", re.IGNORECASE)
     _NO_ANSWER = re.compile(
         r"(?:clear|obvious|based|found|given|that|not|unclear|shown|visible|provided|as\s+follows|correct|wrong|in\s+the"
         r"|either|neither|possibly|perhaps|maybe|unknown)\b",
