@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from sclvlm.answers.options import OptionTexts
 from sclvlm.answers.passages import NOTHING, Reading, mentions
 
-_CAUTION = r"(?:(?:probably|most\s+likely|likely|definitely|certainly|clearly|surely|obviously|simply)\b[\s,:]*)?"
+_CAUTION = r"(?:(?:probably|most\s+likely|likely|definitely|certainly|clearly|presumably|surely|obviously|simply)\b[\s,:]*)?"
 _LEAD = re.compile(
     r"[\s\"'\[(<]*(?:(?:so|therefore|thus|hence|and|but|then|rather|yes|no)\b[\s,]+)?"
-    rf"{_CAUTION}(?:(?:i\s+(?:think|believe|guess)|it\s+is|it's|it\s+(?:should|must)\s+be)\b[\s,:]*)?{_CAUTION}"
+    rf"{_CAUTION}(?:(?:i\s+(?:think|believe|guess|suppose)|it\s+is|it's|it\s+(?:should|must)\s+be)\b[\s,:]*)?{_CAUTION}"
     r"(?:(?:the|my|this|it|final|correct|best|right|only)\s+){0,3}"
     r"(?:(?:answer|option|choice|letter|response|label)s?\b\s*(?:is\b|would\s+be\b)?\s*[:=]?|is\b\s*:?)?"
     r"\s*(?:(?:the\s+)?(?:option|choice|letter)\b\s*)?(?:[\"'(]*\s*(?:选项|选|答案|应该是|就是|是)\s*:?\s*)?",
@@ -70,7 +70,7 @@ class ChoiceReader:
             re.MULTILINE,
         )
         self._verdict = re.compile(
-            rf"(?:^|(?<=[.;,\n|]\s)|(?<=[.;,\n|]))[ \t]{{0,4}}(?:[Oo]ption\s)?\(?({some})(?![\w'])\s?[).:|]*\s{{0,3}}"
+            rf"(?:^|(?<=[.;,\n|]\s)|(?<=[.;,\n|])|(?<=\s)(?=\(?(?:{some})[).:]\s))[ \t]{{0,4}}(?:[Oo]ption\s)?\(?({some})(?![\w'])\s?[).:|]*\s{{0,3}}"
             r"(?:[^.,;\n:|]{0,60}?[\W_]{1,4}|)(?:is\s)?"
             r"(?:(?P<wrong>incorrect|not\scorrect|wrong|false|no|错误|不正确|[✗✘❌×])|correct|right|true|yes|正确|[✓✔✅])(?![\w-])",
             re.IGNORECASE | re.MULTILINE,
@@ -207,7 +207,7 @@ class ChoiceReader:
 
     def _may_follow(self, label: str, rest: str) -> bool:
         """Whether a label can be meant where text follows it unsigned. "A dog" and "I see" are words."""
-        if rest[0] in ",;/&+" or _PROSE.match(rest.strip()) or self._more.match(rest):
+        if rest[0] in ",;/&+" or rest.lstrip()[0] == "(" or _PROSE.match(rest.strip()) or self._more.match(rest):
             return True
         return label.isupper() and label not in ("A", "I") and self._by_text(rest) != NOTHING
 

@@ -133,7 +133,7 @@ def _without_special_tokens(text: str) -> str:
     text = _LEADING.sub("", text, count=1)
     if "<" not in text and "[" not in text:
         return text
-    text = _END_OF_TURN.split(text, maxsplit=1)[0]
+    text = _END_OF_TURN.split(text.rpartition("[/INST]")[2], maxsplit=1)[0]
     if "<|begin_of_box|>" in text and "<|end_of_box|>" in text:
         text = _GLM_BOX.sub(r"<answer>\1</answer>", text)
     text = _SPECIAL.sub(" ", text)

@@ -11,7 +11,7 @@ _MOST = 16
 _CLAUSE = r"(?:^|(?<=[.!?,;:)\"\n-]))\s{0,4}(?:(?:oh|ah|no|but|hmm+|oops|well|or|and|so|then|however|yet)\b\W{1,4}){0,3}"
 _WORDS = r"""
     (?: oops\b | wait\b(?=\W*[,.!:;-]|\s(?:a|no|i|let|that)\b|\s*$) | actually\b | on\ssecond\sthoughts?\b | hold\son\b
-      | correction\b(?=\s*:) | scratch\sthat\b | sorry\b(?=\s*[,.:!-]) | hmm+\b | (?:it\swas\s)?my\smistake\b
+      | correction\b(?=\s*:) | scratch\sthat\b | sorry\b(?=\s*[,.:!-]) | hmm+\b | (?:it\swas\s)?my\smistake\b | my\sapolog(?:y|ies)\b | i\sapologi[sz]e\b
       | i\s(?:made|made\sa|see\sthat\si\smade)\s(?:a\s|an\s)?(?:mistake|error)\b | i\swas\swrong\b
       | let\sme\s(?:re-?(?:check|think|consider|examine|visit|evaluate|count|do|view|read|calculate)|correct|double)\b
       | let\sme\s(?:look|check|think|count)\sagain\b

@@ -18,11 +18,12 @@ _CUE = re.compile(
         (?P<no>n't\b|\s+not\b|\s+neither\b|\s+no\s+longer\b|\s+anything\s+but\b)? \s*:?\s* )
     | \b(?:I|we)(?:'d|'ll)?\s+(?:(?:would|will|am|therefore|thus|finally|can|must|have\s+to)\s+){{0,2}}
       (?:choose|select|pick|prefer|guess|conclude|say|answer|opt\s+for)\b\s*
+    | \banswer\s+(?:has\s+)?chang(?:ed|es)\s+to\b\s* | \blean(?:ing)?\s+towards?\b\s*
     | \b(?:go|going)\s+with\b\s* | \bsettl(?:e|ing)\s+on\b\s* | \bAns\b\s*[.:]\s*
     | \bit\s+(?:should|must|has\s+to)\s+be\b(?!\s+(?:noted|clear|said))\s*
     | \b(?:chang|revis|correct|updat)(?:e|ing)\s+(?:(?:my|the|to|initial|previous|first|final)\s+){{0,3}}
       (?:answer|choice|response|selection)(?:\s+from\s+\S{{1,20}})?\s+to\b\s*
-    | (?:^|(?<=[.!?,;]\s)) (?:so|thus|hence|therefore)\b,?\s+ (?=[("']?\w{{1,2}}[)"']?\s*(?:[.!]|$))
+    | (?:^|(?<=[.!?,;]\s)) (?:so|thus|hence|therefore)\b[,:]?\s+ (?=[("']?\w{{1,2}}[)"']?\s*(?:[.!]|$))
     | \bnot\s+(?!only\b|just\b|sure\b|certain\b)\S[^.,;\n]{{0,25}}?,?\s+but\s+(?:rather\s+)?(?!i\b)
     | \b(?:this|that|which)\s+makes\s+
     | \b(?:that\s+)?leav(?:es|ing)(?:\s+us)?(?:\s+(?:with|only))*\s+ | \bleft\s+with(?:\s+only)?\s+
@@ -38,7 +39,7 @@ _VERDICT = re.compile(
     r"""\b(?:is|are|looks|seems|would\s+be|must\s+be)(?P<no>n't|\s+not)?\s+(?:(?:definitely|clearly|indeed|also|therefore|thus)\s+)?
     (?:the\s+)?(?:(?:only|most|best)\s+)?
     (?:(?P<wrong>incorrect|wrong|false)|(?:correct|accurate|appropriate|true)\b|(?:right|best|final)\s+(?:answer|option|choice|one)
-    |answer\b|right\b(?=\W*$|[.,;!]|\s(?:because|since|as)\b)|best\b
+    |answer\b|likely\b(?=\W*$|[.,;!])|right\b(?=\W*$|[.,;!]|\s(?:because|since|as)\b)|best\b
     |(?:better|closer|more\s+(?:likely|accurate|plausible|fitting|appropriate))(?=\s+than\b|[.,;!]))
     | \b(?:fits|matches|describes|answers|works)\b(?=\W*$|[.,;!]|\s+(?:best|better|well|the|what|all|perfectly|exactly)\b)
     | \bis\s+(?:a|the)\s+(?:much\s+)?better\s+(?:answer|option|choice|fit|match|one)\b | \bremains\b(?=\W*$|[.,;]) | \b(?:is|would\s+be)\s+my\s+(?:final\s+)?(?:answer|choice|pick)\b | \bis\s+the\s+(?:one|answer)\b | \bit\s+is(?=[.!]|\s*$)

@@ -45,7 +45,7 @@ class OptionTexts:
     def meant(self, content: str) -> Reading:
         """The options whose text, or whose number among numbers with units, is all of `content`."""
         said = bare(content)
-        if found := self._texts.get(said) or self._texts.get(said.removesuffix("s"), NOTHING):
+        if found := self._texts.get(said) or self._texts.get(bare(content.replace("-", ""))) or self._texts.get(said.removesuffix("s"), NOTHING):
             return found
         if said in _YES_OR_NO and len(found := self._opening(said)) == 1:
             return found

@@ -166,9 +166,13 @@ _BUT_FOLLOWS = re.compile(r"[,;.]?\s*(?:but|however|yet)\b", re.IGNORECASE)
 """What seems so, but is not."""
 
 
+_CONCEDED = re.compile(r"\b(?:while|although|though)\b[^,]*\b(?:seem|look|appear|resembl|tempt)\w*[^,]*$", re.IGNORECASE)
+
+
 def doubted(text: str, start: int, end: int) -> bool:
     """Whether the clause around `text[start:end]` denies, hedges or asks what stands there."""
-    if _SUPPOSITION.search(clause_before(text, start)):
+    sentence = clause_before(text, start)
+    if _SUPPOSITION.search(sentence) or _CONCEDED.search(sentence):
         return True
     before = _BORDER.split(text[max(0, start - 100) : start])[-1]
     after = text[end : end + 100]

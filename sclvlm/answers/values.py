@@ -11,7 +11,7 @@ from sclvlm.answers.vqa import normalise
 _LEAD = re.compile(
     r"[\s\"'(\[]*(?:(?:so|therefore|thus|hence|and|but|well)\b[\s,]*)?"
     r"(?:(?:the|my|final|correct)\s+){0,3}(?:answer\b\s*(?:is\b)?\s*:?)?\s*"
-    r"(?:(?:i\s+(?:think|believe|guess|would\s+say|meant?)|i'd\s+say|it\s+is|it's|most\s+likely|likely|probably|definitely|certainly"
+    r"(?:(?:i\s+(?:think|believe|guess|would\s+say|meant?)|i'd\s+say|that\s+is|that's|it\s+is|it's|most\s+likely|likely|probably|definitely|certainly"
     r"|clearly|simply|obviously)\b[\s,:]*){0,3}(?:(?:a|an|clear|definite|simple)\s+){0,2}[\"'(]*",
     re.IGNORECASE,
 )
@@ -104,7 +104,7 @@ class TextReader:
     )
     _REFUSAL = re.compile(
         r"\b(?:sorry|cannot|unable|don't\s+(?:know|see|have|think)|can't|couldn't|i\s+am|i'm|i\s+do|it\s+is\s+not|isn't|doesn't)\b"
-        r"|\bnot\s+(?:sure|visible|clear|possible|known|given)\b|^\W*(?:maybe|perhaps|possibly|not|neither|either|never|(?:it\s+)?(?:could|might|may|can)\s+be)\b|\bor\b"
+        r"|\bnot\s+(?:sure|visible|clear|possible|known|given)\b|^\W*(?:maybe|perhaps|possibly|not|neither|either|never|(?:it\s+)?(?:could|might|may|can)\s+be)\b|\b(?:or|is|are|was|were|shows?|has|have)\b"
         r"|不知道|无法|不清楚|不确定|可能|抱歉",
         re.IGNORECASE,
     )
