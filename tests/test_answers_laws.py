@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from sclvlm.answers import extract
 
+settings.register_profile("patient", deadline=None)  # the first reading of a question compiles its patterns
+settings.load_profile("patient")
+
 COLORS = ("red", "blue", "dark blue", "green")
 
 TEMPLATES = [
@@ -65,6 +68,15 @@ def test_emphasis_changes_nothing(template: str, sign: str, part: str) -> None:
     assert extract(strong, kind="choice", choices=COLORS) == extract(plain, kind="choice", choices=COLORS)
 
 
+@given(st.sampled_from(RESPONSES), st.sampled_from(["**{}**", "> {}", "- {}", "<b>{}</b>", "{}</s>", "<s>{}"]))
+def test_markup_around_a_response_of_one_line_changes_nothing(row: tuple[str, str], markup: str) -> None:
+    kind, text = row
+    if "\n" in text:
+        return  # markup that spans lines is none
+    choices = COLORS if kind == "choice" else None
+    assert extract(markup.format(text), kind=kind, choices=choices) == extract(text, kind=kind, choices=choices)
+
+
 PIECES = [
     "## ",
     "##",
@@ -98,6 +110,22 @@ PIECES += [
     "is correct ",
     "or ",
     "#",
+    "wait, ",
+    "Actually, ",
+    "no, ",
+    '{"answer": "',
+    "答案是",
+    "不",
+    "，",
+    "B选",
+    "three ",
+    " million",
+    "x 10^",
+    "Answer:\n",
+    "A: no. ",
+    "A. red B. blue ",
+    "please answer ",
+    "total ",
 ]
 
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from sclvlm.answers.options import OptionTexts
 from sclvlm.answers.passages import NOTHING, Reading, mentions
 
-_CAUTION = r"(?:(?:probably|most\s+likely|likely|definitely|certainly|clearly|presumably|surely|obviously|simply)\b[\s,:]*)?"
+_CAUTION = (
+    r"(?:(?:probably|most\s+likely|likely|definitely|certainly|clearly|presumably|surely|obviously|simply)\b[\s,:]*)?"
+)
 _LEAD = re.compile(
     r"[\s\"'\[(<]*(?:(?:so|therefore|thus|hence|and|but|then|rather|yes|no)\b[\s,]+)?"
     rf"{_CAUTION}(?:(?:i\s+(?:think|believe|guess|suppose)|it\s+is|it's|it\s+(?:should|must)\s+be)\b[\s,:]*)?{_CAUTION}"
@@ -224,10 +226,8 @@ class ChoiceReader:
         sign = match and self._sign.match(line, match.end())
         if match and _REASON.match(line, match.end()):
             return frozenset({match[0]})
-        if (
-            (match
-            and self._affirmed(line[match.end() :]) == "")
-            or (match and self._against.match(line, match.end() + 1))
+        if (match and self._affirmed(line[match.end() :]) == "") or (
+            match and self._against.match(line, match.end() + 1)
         ):
             return frozenset({match[0]})
         if match is None or not sign or not sign[0].strip("\"'> "):

@@ -8,7 +8,9 @@ from typing import NamedTuple
 _MOST = 16
 """Second thoughts that are told apart: a response with more of them wavers without end."""
 
-_CLAUSE = r"(?:^|(?<=[.!?,;:)\"\n-]))\s{0,4}(?:(?:oh|ah|no|but|hmm+|oops|well|or|and|so|then|however|yet)\b\W{1,4}){0,3}"
+_CLAUSE = (
+    r"(?:^|(?<=[.!?,;:)\"\n-]))\s{0,4}(?:(?:oh|ah|no|but|hmm+|oops|well|or|and|so|then|however|yet)\b\W{1,4}){0,3}"
+)
 _WORDS = r"""
     (?: oops\b | wait\b(?=\W*[,.!:;-]|\s(?:a|no|i|let|that)\b|\s*$) | actually\b | on\ssecond\sthoughts?\b | hold\son\b
       | correction\b(?=\s*:) | scratch\sthat\b | sorry\b(?=\s*[,.:!-]) | hmm+\b | (?:it\swas\s)?my\smistake\b | my\sapolog(?:y|ies)\b | i\sapologi[sz]e\b

@@ -21,7 +21,9 @@ _INSTRUCTION = re.compile(
 """A sentence that tells how to answer, as the prompts of published evaluations do."""
 
 
-_IDIOM = re.compile(r"\bif\s(?:i|we)\s(?:had|have|must)\sto\s(?:choose|guess|pick|answer|say|decide)\b[^,.\n]{0,30},", re.IGNORECASE)
+_IDIOM = re.compile(
+    r"\bif\s(?:i|we)\s(?:had|have|must)\sto\s(?:choose|guess|pick|answer|say|decide)\b[^,.\n]{0,30},", re.IGNORECASE
+)
 """A condition that is none."""
 
 

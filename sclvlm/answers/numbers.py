@@ -17,8 +17,15 @@ WORDS = {word: number for number, word in enumerate((*NUMBER_WORDS, *_TEENS))}
 _TEN_TIMES = {word: 10 * n for n, word in enumerate(_TENS, start=2)}
 _HAN = {char: number for number, char in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
 _MAGNITUDES = {
-    "dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
-    "千": 10**3, "万": 10**4, "亿": 10**8,
+    "dozen": 12,
+    "hundred": 100,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+    "千": 10**3,
+    "万": 10**4,
+    "亿": 10**8,
 }
 
 _WORD = (

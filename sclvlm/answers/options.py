@@ -21,7 +21,9 @@ _IDIOM = re.compile(
     r"\b(?:that's|that\sis|you're|you\sare|all|quite)\sright\b|\bright\s(?:now|away|answer|option|choice)\b"
 )
 _HAN = "\u3040-\u30ff\u3400-\u9fff"
-_WEAK = frozenset(["yes", "no", "true", "false", "none", "not", "all", "both", "neither", "one", "other", "is", "on", "in", "at"])
+_WEAK = frozenset(
+    ["yes", "no", "true", "false", "none", "not", "all", "both", "neither", "one", "other", "is", "on", "in", "at"]
+)
 """Option texts that any sentence may hold: they count only where they are the whole answer."""
 
 
@@ -45,7 +47,11 @@ class OptionTexts:
     def meant(self, content: str) -> Reading:
         """The options whose text, or whose number among numbers with units, is all of `content`."""
         said = bare(content)
-        if found := self._texts.get(said) or self._texts.get(bare(content.replace("-", ""))) or self._texts.get(said.removesuffix("s"), NOTHING):
+        if (
+            found := self._texts.get(said)
+            or self._texts.get(bare(content.replace("-", "")))
+            or self._texts.get(said.removesuffix("s"), NOTHING)
+        ):
             return found
         if said in _YES_OR_NO and len(found := self._opening(said)) == 1:
             return found
@@ -70,7 +76,10 @@ class OptionTexts:
 
     def without_list(self, text: str) -> str:
         """`text` without the list of all options that the prompt gave."""
-        return self._list.sub("\n", text)
+        folded = text.casefold()
+        if all(said.split()[0] in folded for said in self._plain.values() if said):  # compiled where it can match
+            text = self._list.sub("\n", text)
+        return _label_list(tuple(self._plain)).sub("\n", text) if len(self._plain) > 2 else text
 
     def _opening(self, word: str) -> Reading:
         """The options that begin with `word` and a comma: `Yes, it is`."""
@@ -89,13 +98,12 @@ class OptionTexts:
 
     @functools.cached_property
     def _list(self) -> re.Pattern[str]:
-        """All options in their order: labels with texts, texts alone, or three labels and more alone."""
-        labels = [re.escape(label) for label in self._plain]
+        """All options in their order: labels with texts, or texts alone."""
         texts = [_flexible(text) for text in self._plain.values()]
-        both = [rf"\(?{label}\s?[).:]\s{{0,3}}{text}" for label, text in zip(labels, texts, strict=True)]
+        both = [
+            rf"\(?{re.escape(label)}\s?[).:]\s{{0,3}}{text}" for label, text in zip(self._plain, texts, strict=True)
+        ]
         lists = [r"[^\w(]{1,6}(?:(?:or|and)\W{1,3})?".join(entries) for entries in (both, texts)]
-        if len(labels) > 2:
-            lists.append(r"\)?(?:\s?[,/、]\s{0,2}(?:(?:or|and)\s)?|\s(?:or|and)\s)\(?".join(labels))
         return re.compile(rf"(?<![\w'])\(?(?:{'|'.join(lists)})\)?(?![\w'])", re.IGNORECASE)
 
     @functools.cached_property
@@ -103,6 +111,13 @@ class OptionTexts:
         texts = sorted((text for text in self._texts if text not in _WEAK), key=len, reverse=True)
         texts = [text for text in texts if len(text) > 1 or text.isdigit() or re.match(f"[{_HAN}]", text)]
         return re.compile("|".join(map(_bordered, texts))) if texts else None
+
+
+@functools.lru_cache(maxsize=64)
+def _label_list(labels: tuple[str, ...]) -> re.Pattern[str]:
+    """All of three labels and more in their order, without their texts."""
+    listed = r"\)?(?:\s?[,/]\s{0,2}(?:(?:or|and)\s)?|\s(?:or|and)\s)\(?".join(map(re.escape, labels))
+    return re.compile(rf"(?<![\w'])\(?{listed}\)?(?![\w'])", re.IGNORECASE)
 
 
 def bare(text: str) -> str:

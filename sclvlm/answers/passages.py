@@ -161,12 +161,16 @@ _DOUBT = re.compile(
 )
 
 
-_APPEARANCE = re.compile(r"\b(?:seem\w*|look\w*|appear\w*|impression|at\s+first|tempting|plausible|earlier)\b", re.IGNORECASE)
+_APPEARANCE = re.compile(
+    r"\b(?:seem\w*|look\w*|appear\w*|impression|at\s+first|tempting|plausible|earlier)\b", re.IGNORECASE
+)
 _BUT_FOLLOWS = re.compile(r"[,;.]?\s*(?:but|however|yet)\b", re.IGNORECASE)
 """What seems so, but is not."""
 
 
-_CONCEDED = re.compile(r"\b(?:while|although|though)\b[^,]*\b(?:seem|look|appear|resembl|tempt)\w*[^,]*$", re.IGNORECASE)
+_CONCEDED = re.compile(
+    r"\b(?:while|although|though)\b[^,]*\b(?:seem|look|appear|resembl|tempt)\w*[^,]*$", re.IGNORECASE
+)
 
 
 def doubted(text: str, start: int, end: int) -> bool:

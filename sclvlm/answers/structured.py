@@ -10,7 +10,9 @@ _OTHER = r"\[(?P<list>[^\[\]\n]{0,200})\]|(?P<bare>[+-]?\w[\w.+-]{0,40})(?=\s*[,
 
 
 def _entry(names: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w)[\"']?{_QUALITY}(?:{names})[\"']?\s{{0,3}}:\s{{0,3}}(?:{_STRING}|{_OTHER})", re.IGNORECASE)
+    return re.compile(
+        rf"(?<!\w)[\"']?{_QUALITY}(?:{names})[\"']?\s{{0,3}}:\s{{0,3}}(?:{_STRING}|{_OTHER})", re.IGNORECASE
+    )
 
 
 _ANSWER = _entry("answer")

@@ -96,7 +96,10 @@ class TextReader:
     _REASON = re.compile(
         r",?\s+(?:because|since|as|which|due\s+to|based\s+on|given)\b|\s-\s|,\s|,?\s*因为", re.IGNORECASE
     )
-    _LIST = re.compile(r"[\w' -]{1,30}(?:,\s[\w' -]{1,30}){0,5},?\s(?:and|or|&)\s[\w' -]{1,30}|[\w'-]{1,20}(?:,\s[\w'-]{1,20}){2,6}", re.IGNORECASE)
+    _LIST = re.compile(
+        r"[\w' -]{1,30}(?:,\s[\w' -]{1,30}){0,5},?\s(?:and|or|&)\s[\w' -]{1,30}|[\w'-]{1,20}(?:,\s[\w'-]{1,20}){2,6}",
+        re.IGNORECASE,
+    )
     _NO_ANSWER = re.compile(
         r"(?:clear|obvious|based|found|given|that|not|unclear|shown|visible|provided|as\s+follows|correct|wrong|in\s+the"
         r"|either|neither|possibly|perhaps|maybe|unknown)\b",
