@@ -72,7 +72,8 @@ class ChoiceReader:
             re.MULTILINE,
         )
         self._verdict = re.compile(
-            rf"(?:^|(?<=[.;,\n|]\s)|(?<=[.;,\n|])|(?<=\s)(?=\(?(?:{some})[).:]\s))[ \t]{{0,4}}(?:[Oo]ption\s)?\(?({some})(?![\w'])\s?[).:|]*\s{{0,3}}"
+            rf"(?:^|(?<=[.;,\n|]\s)|(?<=[.;,\n|])|(?<=\s)(?=\(?(?:{some})[).:]\s))[ \t]{{0,4}}"
+            rf"(?:[Oo]ption\s)?\(?({some})(?![\w'])\s?[).:|]*\s{{0,3}}"
             r"(?:[^.,;\n:|]{0,60}?[\W_]{1,4}|)(?:is\s)?"
             r"(?:(?P<wrong>incorrect|not\scorrect|wrong|false|no|错误|不正确|[✗✘❌×])|correct|right|true|yes|正确|[✓✔✅])(?![\w-])",
             re.IGNORECASE | re.MULTILINE,

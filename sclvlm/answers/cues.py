@@ -9,43 +9,72 @@ from typing import NamedTuple
 from sclvlm.answers.passages import DENIED, NOTHING, STOP, Reader, Reading, clause_before
 
 _ADVERB = r"(?:here|therefore|thus|then|clearly|indeed|now|probably|likely|hence|simply|actually|certainly|definitely)"
+_NAME = (
+    r"(?:answer|option|choice|response|letter|(?:correct|right|best|remaining)\s+one"
+    r"|(?:statement|claim|assertion)(?=\s+is\b))"
+)
+_IS = (
+    r"(?:\s+(?:is|would\s+be|should\s+be|must\s+be|will\s+be|has\s+to\s+be|remains|stays)\b|'s\b|\s+(?:is|was)(?=n't))"
+)
+_FLAGS = re.IGNORECASE | re.VERBOSE | re.MULTILINE
 _CUE = re.compile(
     rf"""
-    \b(?:answer|option|choice|response|letter|(?:correct|right|best|remaining)\s+one|(?:statement|claim|assertion)(?=\s+is\b))(?:\s+{_ADVERB})?
-    (?:\s+(?:to|for|of|about)\s+[^.?!:;\n]{{1,60}}?)?
+    \b{_NAME}(?:\s+{_ADVERB})? (?:\s+(?:to|for|of|about)\s+[^.?!:;\n]{{1,60}}?)?
     (?: \s*(?:=>|->|[:=]|-(?=\s))\s*
-      | (?:\s+{_ADVERB})? (?:\s+(?:is|would\s+be|should\s+be|must\s+be|will\s+be|has\s+to\s+be|remains|stays)\b|'s\b|\s+(?:is|was)(?=n't))
+      | (?:\s+{_ADVERB})? {_IS}
         (?P<no>n't\b|\s+not\b|\s+neither\b|\s+no\s+longer\b|\s+anything\s+but\b)? \s*:?\s* )
     | \b(?:I|we)(?:'d|'ll)?\s+(?:(?:would|will|am|therefore|thus|finally|can|must|have\s+to)\s+){{0,2}}
       (?:choose|select|pick|prefer|guess|conclude|say|answer|opt\s+for)\b\s*
-    | \banswer\s+(?:has\s+)?chang(?:ed|es)\s+to\b\s* | \blean(?:ing)?\s+towards?\b\s*
-    | \b(?:go|going)\s+with\b\s* | \bsettl(?:e|ing)\s+on\b\s* | \bAns\b\s*[.:]\s*
+    | (?:(?:答案|选项|结果|结论)\s*\)?\s*(?:就|应该?|应当|还|便)?\s*(?P<no_zh>不|并非|并不)?\s*(?:是|为|选择?(?!项)|:)
+      | (?:答案)\s*\) | 正确的(?:选项|答案)?是 ) \s*:?\s*
+    """,
+    _FLAGS,
+)
+"""What is said before an answer of any kind."""
+
+_SHORT_CUE = re.compile(
+    r"""
+    \banswer\s+(?:has\s+)?chang(?:ed|es)\s+to\b\s* | \blean(?:ing)?\s+towards?\b\s* | \bAns\b\s*[.:]\s*
+    | \b(?:go|going)\s+with\b\s* | \bsettl(?:e|ing)\s+on\b\s* | \b(?:this|that|which)\s+makes\s+
     | \bit\s+(?:should|must|has\s+to)\s+be\b(?!\s+(?:noted|clear|said))\s*
-    | \b(?:chang|revis|correct|updat)(?:e|ing)\s+(?:(?:my|the|to|initial|previous|first|final)\s+){{0,3}}
-      (?:answer|choice|response|selection)(?:\s+from\s+\S{{1,20}})?\s+to\b\s*
-    | (?:^|(?<=[.!?,;]\s)) (?:so|thus|hence|therefore)\b[,:]?\s+ (?=[("']?\w{{1,2}}[)"']?\s*(?:[.!]|$))
-    | \bnot\s+(?!only\b|just\b|sure\b|certain\b)\S[^.,;\n]{{0,25}}?,?\s+but\s+(?:rather\s+)?(?!i\b)
-    | \b(?:this|that|which)\s+makes\s+
+    | \b(?:chang|revis|correct|updat)(?:e|ing)\s+(?:(?:my|the|to|initial|previous|first|final)\s+){0,3}
+      (?:answer|choice|response|selection)(?:\s+from\s+\S{1,20})?\s+to\b\s*
+    | (?:^|(?<=[.!?,;]\s)) (?:so|thus|hence|therefore)\b[,:]?\s+ (?=[("']?\w{1,2}[)"']?\s*(?:[.!]|$))
+    | \bnot\s+(?!only\b|just\b|sure\b|certain\b)\S[^.,;\n]{0,25}?,?\s+but\s+(?:rather\s+)?(?!i\b)
     | \b(?:that\s+)?leav(?:es|ing)(?:\s+us)?(?:\s+(?:with|only))*\s+ | \bleft\s+with(?:\s+only)?\s+
     | \bremaining\s+(?:option|choice|answer|one)s?\b\s*(?:is\b|,|:)?\s*
-    | (?:(?:答案|选项|结果|结论)\s*\)?\s*(?:就|应该?|应当|还|便)?\s*(?P<no_zh>不|并非|并不)?\s*(?:是|为|选择?(?!项)|:)
-      | (?:答案)\s*\) | 正确的(?:选项|答案)?是 | 认为(?:应该|应当)?(?:是|选)?
-      | (?P<no_pick>不|别|不应该?|不能|不会|没有)?(?:应该?|应当)?选(?:择|定)?(?!项)(?:的是)?
-      | 而是 | (?:应该?|应当)(?:是|为) ) \s*:?\s*
+    | (?:(?P<no_pick>不|别|不应该?|不能|不会|没有)?(?:应该?|应当)?选(?:择|定)?(?!项)(?:的是)?
+      | 而是 | (?:应该?|应当)(?:是|为) | 认为(?:应该|应当)?(?:是|选)? ) \s*:?\s*
     """,
-    re.IGNORECASE | re.VERBOSE | re.MULTILINE,
+    _FLAGS,
 )
+"""What is said before a label or a number. Before words of any kind it may mean something else: "the leaves are"."""
+
+_FIT = r"(?:best|better|well|the|what|all|perfectly|exactly)"
 _VERDICT = re.compile(
-    r"""\b(?:is|are|looks|seems|would\s+be|must\s+be)(?P<no>n't|\s+not)?\s+(?:(?:definitely|clearly|indeed|also|therefore|thus)\s+)?
+    r"""
+    \b(?:is|are|looks|seems|would\s+be|must\s+be)(?P<no>n't|\s+not)?\s+(?:(?:definitely|clearly|indeed|also|thus)\s+)?
     (?:the\s+)?(?:(?:only|most|best)\s+)?
-    (?:(?P<wrong>incorrect|wrong|false)|(?:correct|accurate|appropriate|true)\b|(?:right|best|final)\s+(?:answer|option|choice|one)
-    |answer\b|likely\b(?=\W*$|[.,;!])|right\b(?=\W*$|[.,;!]|\s(?:because|since|as)\b)|best\b
-    |(?:better|closer|more\s+(?:likely|accurate|plausible|fitting|appropriate))(?=\s+than\b|[.,;!]))
-    | \b(?:fits|matches|describes|answers|works)\b(?=\W*$|[.,;!]|\s+(?:best|better|well|the|what|all|perfectly|exactly)\b)
-    | \bis\s+(?:a|the)\s+(?:much\s+)?better\s+(?:answer|option|choice|fit|match|one)\b | \bremains\b(?=\W*$|[.,;]) | \b(?:is|would\s+be)\s+my\s+(?:final\s+)?(?:answer|choice|pick)\b | \bis\s+the\s+(?:one|answer)\b | \bit\s+is(?=[.!]|\s*$)
-    | (?:选项|项)?\s*(?:是|才是|为)?\s*(?:(?P<wrong_zh>不正确|不对|错误|错)|(?:正确|符合))(?:的|答案)?(?!答案|选项)""",
-    re.IGNORECASE | re.VERBOSE,
+    (?: (?P<wrong>incorrect|wrong|false) | (?:correct|accurate|appropriate|true)\b
+      | (?:right|best|final)\s+(?:answer|option|choice|one) | answer\b | likely\b(?=\W*$|[.,;!])
+      | right\b(?=\W*$|[.,;!]|\s(?:because|since|as)\b) | best\b
+      | (?:better|closer|more\s+(?:likely|accurate|plausible|fitting|appropriate))(?=\s+than\b|[.,;!]) )
+    | (?:选项|项)?\s*(?:是|才是|为)?\s*(?:(?P<wrong_zh>不正确|不对|错误|错)|(?:正确|符合))(?:的|答案)?(?!答案|选项)
+    """,
+    _FLAGS,
 )
+"""What is said behind an answer of any kind."""
+
+_SHORT_VERDICT = re.compile(
+    rf"""
+    \b(?:fits|matches|describes|answers|works)\b(?=\W*$|[.,;!]|\s+{_FIT}\b) | \bremains\b(?=\W*$|[.,;])
+    | \bis\s+(?:a|the)\s+(?:much\s+)?better\s+(?:answer|option|choice|fit|match|one)\b | \bis\s+the\s+(?:one|answer)\b
+    | \b(?:is|would\s+be)\s+my\s+(?:final\s+)?(?:answer|choice|pick)\b | \bit\s+is(?=[.!]|\s*$)
+    """,
+    _FLAGS,
+)
+"""What is said behind a label or a number."""
+
 _FILLER = re.compile(
     r"(?:(?:that|therefore|thus|then|clearly|most\s+likely|likely|probably|definitely|simply|indeed|actually|now"
     r"|certainly|surely|obviously|instead|still|to\s+be)\b[\s,:]*){0,3}",
@@ -106,13 +135,17 @@ def cued(text: str, reader: Reader) -> Reading:
 def _cues(text: str, reader: Reader) -> list[Cue]:
     """Each cue that announces something, in the order of the text."""
     cues = []
-    for match in list(_CUE.finditer(text))[-_LAST_CUES:]:
+    for match in _last(text, _CUE, None if reader.is_open else _SHORT_CUE):
         for content, denies in _behind(text, match):
             cues.append(Cue(match.start(), match[0].casefold().strip(), content, reader.stated, denies))
-    for match in list(_VERDICT.finditer(text))[-_LAST_CUES:]:
+    for match in _last(text, _VERDICT, None if reader.is_open else _SHORT_VERDICT):
         content, denies = _before(text, match)
         cues.append(Cue(match.start(), "", content, reader.exact, denies))
     return sorted((cue for cue in cues if cue.content), key=lambda cue: cue.start)
+
+
+def _last(text: str, *patterns: re.Pattern[str] | None) -> list[re.Match[str]]:
+    return [match for pattern in patterns if pattern for match in list(pattern.finditer(text))[-_LAST_CUES:]]
 
 
 def _behind(text: str, match: re.Match[str]) -> list[tuple[str, bool]]:
@@ -122,7 +155,7 @@ def _behind(text: str, match: re.Match[str]) -> list[tuple[str, bool]]:
         return []
     content = text[match.end() : match.end() + 300].lstrip()
     content = content[_FILLER.match(content).end() :]  # type: ignore[union-attr]  # it matches the empty string
-    denies = bool(match["no"] or match["no_zh"] or match["no_pick"] or _NEGATION_BEFORE.search(before))
+    denies = any(match.groupdict().values()) or bool(_NEGATION_BEFORE.search(before))
     if not denies and (hedge := _HEDGED_CONTENT.match(content)):
         if hedge[0].strip().casefold() not in ("not", "neither", "不"):
             return []
@@ -137,5 +170,5 @@ def _before(text: str, match: re.Match[str]) -> tuple[str, bool]:
     before = clause_before(text, match.start())
     if _CONDITION.search(before) or _CONDITION_BEHIND.match(text, match.end()):
         return "", False
-    negations = [match["no"], match["wrong"] or match["wrong_zh"], _NEGATION_BEFORE.search(f"{before} ")]
+    negations = [*match.groupdict().values(), _NEGATION_BEFORE.search(f"{before} ")]
     return before.rpartition(",")[2], sum(map(bool, negations)) % 2 == 1

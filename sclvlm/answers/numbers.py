@@ -1,4 +1,4 @@
-"""Reading a number: figures, words, fractions, powers of ten. A range, a bound, a time, a date, open arithmetic is none."""
+"""Reading a number: figures, words, fractions, powers of ten. A range, a bound, a time, a date is none."""
 
 from __future__ import annotations
 
@@ -36,14 +36,17 @@ _FIGURES = r"(?:[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\
 _POWER = r"\s*[*x]\s*10\s*\^\s*[{(]?\s*(?P<power>[+-]?\d{1,2})\s*[})]?"
 _TIMES = r"(?:\s?(?P<magnitude>(?:dozen|hundred|thousand|million|billion|trillion)\b|[千万亿]))"
 _MEASURED = r"(?=\W*$|\s*[,.;:]|\s?[到至或个只条张本辆棵人位朵支件块把双杯台座头匹名岁米元种次层页])"
+_LARGE = r"(?:hundred|thousand|million|billion|trillion)"
+_HAN_DIGIT = "".join(_HAN)
 _NUMBER_PATTERN = rf"""
     (?<![\w.,^/:+√-])(?<!-\s)(?P<minus>(?:negative|minus)\s+)?
     (?: (?P<figures>{_FIGURES})(?:{_POWER}|{_TIMES})?+
         (?![\d^/!]|[.,:-]\d|[eE][-+]?\d|\s?[π√]|(?:st|nd|rd|th|k)\b|[a-zA-Z]{{5}}|\s*[*^]\s*\d|\+(?!\s*\d)
          |\s?\d+\s?(?:feet|foot|ft|in|inch|inches|lbs?)\b)
-      | (?P<word>{_WORD}|a(?=\sdozen\b))(?:\s(?P<word_magnitude>dozen|hundred|thousand|million|billion)(?!\s(?:and\s)?(?:{_WORD})\b))?+
-        (?![\w-])(?!\s+(?:hundred|thousand|million|billion|of|that|who|which|on|in|is|another|more|half|third|quarter)\b))
-    | (?<![第零〇一二两三四五六七八九十百千万亿])(?P<han>[零〇一二两三四五六七八九]?十?[零〇一二两三四五六七八九]?)(?<=[零〇一二两三四五六七八九十]){_MEASURED}
+      | (?<!hundred\s)(?<!hundred\sand\s)(?<!thousand\s)(?<!thousand\sand\s)(?P<word>{_WORD}|a(?=\sdozen\b))
+        (?:\s(?P<word_magnitude>dozen|{_LARGE})(?!\s(?:and\s)?(?:{_WORD})\b))?+
+        (?![\w-])(?!\s+(?:{_LARGE}|of|that|who|which|on|in|is|another|more|half|third|quarter)\b))
+    | (?<![第{_HAN_DIGIT}十百千万亿])(?P<han>[{_HAN_DIGIT}]?十?[{_HAN_DIGIT}]?)(?<=[{_HAN_DIGIT}十]){_MEASURED}
 """
 _FLAGS = re.IGNORECASE | re.VERBOSE
 _NUMBER = re.compile(_NUMBER_PATTERN, _FLAGS)
@@ -78,10 +81,13 @@ _EQUATIONS = re.compile(r"=[^=]*(?:\b(?:or|and)\b|,|;)[^=]*=")
 """Several of them: x = 2 or x = 3."""
 _RESULT = re.compile(
     rf"""
-    (?:\b|(?<=\W)|(?<=\d)|(?=[等总一共合])) (?: total\b(?:\s+(?:number|count|of|is))*(?:\s+[a-z]{{1,15}}){{0,2}}(?:\s+is\b|\s+of\b)? | altogether | in\s+(?:all|total)
+    (?:\b|(?=[等总一共合]))
+    (?: total\b(?:\s+(?:number|count|of|is))*(?:\s+[a-z]{{1,15}}){{0,2}}(?:\s+is\b|\s+of\b)?
+      | altogether | in\s+(?:all|total)
       | equals? | (?:we|you|i)\s+(?:get|have|obtain) | (?:which|this|that)\s+(?:gives|makes|leaves|is|equals)(?:\s+us)?
       | (?:plus|minus|times|divided\s+by|and|to|from|of)\s+\S{{1,10}}\s+(?:is|gives?|makes?|equals?|leaves?)(?:\s+us)?
-      | result\s+is\b | (?:等于|总共|一共|共有|合计)(?=\W) | (?:sum|difference|product|average|mean|number|count)\s[^.\n]{{0,60}}?\bis
+      | result\s+is\b | (?:等于|总共|一共|共有|合计)(?=\W)
+      | (?:sum|difference|product|average|mean|number|count)\s[^.\n]{{0,60}}?\bis
       | (?:so|thus|therefore|hence)\b(?:[\s,]+(?:there|we|it|i|the|they)\s+[a-z]+)? )
     [\s,:=]*(?:a\s+total\s+of\s+)?(?:{_NUMBER_PATTERN})
     """,

@@ -36,6 +36,10 @@ class Reader(Protocol):
         """Whether an answer that was cut off before its closing mark is whole nevertheless."""
 
     @property
+    def is_open(self) -> bool:
+        """Whether any words may be an answer."""
+
+    @property
     def no_is_a_turn(self) -> bool:
         """Whether "No," between sentences takes back what was said, since it is no answer itself."""
 
