@@ -63,7 +63,7 @@ _ONE_COUNTS = re.compile(
     r"(?:^|\b(?:is|are|only|exactly|just|has|have|see|count|of|about|answer|was|with)\s|[:=])\W*$", re.I
 )
 _BOUND_BEHIND = re.compile(
-    r"\s+(?:or|and)\s+(?:more|fewer|less|above|below)\b|\s*(?:以上|以下|多)|\s+feet\s+\d|\s*[-+*/=]\s*(?:=\s*)?$|\s*[+*/]\s*\d|\s+-\s+\d",
+    r"\s+(?:or|and)\s+(?:more|fewer|less|above|below)\b|\s+and\s+(?:a|one)\s+(?:half|quarter|third)\b|\s*(?:以上|以下|多)|\s+feet\s+\d|\s*[-+*/=]\s*(?:=\s*)?$|\s*[+*/]\s*\d|\s+-\s+\d",
     re.IGNORECASE,
 )
 

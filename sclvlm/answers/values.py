@@ -114,7 +114,7 @@ class TextReader:
     _NAME = re.compile(r"\W*(?:(?:the|my|your|final|correct)\s+)*answer(?:\s+is\b.*)?\W*|.*:\W*", re.IGNORECASE)
     _LABEL = re.compile(r"\s*(?:the\s+)?(?:final\s+|correct\s+)?answer\s*(?:is\b\s*:?|:)\s*", re.IGNORECASE)
     _HEDGE = re.compile(
-        r"\W*(?:probably|most\s+likely|likely|it\s+is|it's|i\s+think(?:\s+it(?:'s|\s+is))?)\s+", re.IGNORECASE
+        r"\W*(?:probably|most\s+likely|likely|it\s+is|it's|it\s+must\s+be|i\s+think(?:\s+it(?:'s|\s+is))?)\s+", re.IGNORECASE
     )
 
     @property
