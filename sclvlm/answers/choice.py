@@ -22,7 +22,8 @@ _LEAD = re.compile(
 """Words before an answer that belong to the sentence, not to the answer."""
 
 _PROSE = re.compile(
-    r"(?:because|since|as|for|due|which|with|given|is|and|but|based|not|instead|rather|over|the\s+(?:correct|right|best|better)|it\s+is|to\b(?=\s+[A-Z]\b)|选项|项|因为)(?:\b|(?<=\W)|\s|$)",
+    r"(?:because|since|as|for|due|which|with|given|is|and|but|based|not|instead|rather|over"
+    r"|the\s+(?:correct|right|best|better)|it\s+is|to\b(?=\s+[A-Z]\b)|选项|项|[\u4e00-\u9fff]+)(?:\b|(?<=\W)|\s|$)",
     re.IGNORECASE,
 )
 _REASON = re.compile(r"\s*,?\s+(?:because|since|as)\b")
@@ -61,7 +62,7 @@ class ChoiceReader:
         )
         self._another = re.compile(rf"(?<![\w'])[(]?({some})[).:](?=\s)")
         self._against = re.compile(
-            rf"(?:[,;]|\s-)\s*(?:and\s+|but\s+)?not\b|\brather\s+than\b|\binstead\s+of\b|\bas\s+opposed\s+to\b"
+            rf"(?:[,;]|\s-)\s*(?:and\s+|but\s+)?not\b|\brather\s+than\b|\binstead\s+of\b|\bas\s+opposed\s+to\b|\(\s*not\b"
             rf"|\s(?:and\s+)?not\s+(?:option\s+)?[\"'(]?(?:{some})(?![\w'])|,\s*(?:而)?不是",
             re.IGNORECASE,
         )
@@ -210,6 +211,8 @@ class ChoiceReader:
 
     def _may_follow(self, label: str, rest: str) -> bool:
         """Whether a label can be meant where text follows it unsigned. "A dog" and "I see" are words."""
+        if _REJECTED.match(rest):
+            return False
         if rest[0] in ",;/&+" or rest.lstrip()[0] == "(" or _PROSE.match(rest.strip()) or self._more.match(rest):
             return True
         return label.isupper() and label not in ("A", "I") and self._by_text(rest) != NOTHING

@@ -39,7 +39,8 @@ _SHORT_CUE = re.compile(
     | \bit\s+(?:should|must|has\s+to)\s+be\b(?!\s+(?:noted|clear|said))\s*
     | \b(?:chang|revis|correct|updat)(?:e|ing)\s+(?:(?:my|the|to|initial|previous|first|final)\s+){0,3}
       (?:answer|choice|response|selection)(?:\s+from\s+\S{1,20})?\s+to\b\s*
-    | (?:^|(?<=[.!?,;]\s)) (?:so|thus|hence|therefore)\b[,:]?\s+ (?=[("']?\w{1,2}[)"']?\s*(?:[.!]|$))
+    | (?:^|(?<=[.!?,;]\s)) (?:so|thus|hence|therefore)\b[,:]?\s+(?:it(?:'s|\s+is)\s+)?
+      (?=[("']?\w{1,2}[)"']?\s*(?:[.!]|$))
     | \bnot\s+(?!only\b|just\b|sure\b|certain\b)\S[^.,;\n]{0,25}?,?\s+but\s+(?:rather\s+)?(?!i\b)
     | \b(?:that\s+)?leav(?:es|ing)(?:\s+us)?(?:\s+(?:with|only))*\s+ | \bleft\s+with(?:\s+only)?\s+
     | \bremaining\s+(?:option|choice|answer|one)s?\b\s*(?:is\b|,|:)?\s*
@@ -55,7 +56,8 @@ _VERDICT = re.compile(
     r"""
     \b(?:is|are|looks|seems|would\s+be|must\s+be)(?P<no>n't|\s+not)?\s+(?:(?:definitely|clearly|indeed|also|thus)\s+)?
     (?:the\s+)?(?:(?:only|most|best)\s+)?
-    (?: (?P<wrong>incorrect|wrong|false) | (?:correct|accurate|appropriate|true)\b
+    (?: (?P<wrong>incorrect|wrong|false) | (?<=only\s)(?:option|choice|answer|one)\b
+      | (?:correct|accurate|appropriate|true)\b
       | (?:right|best|final)\s+(?:answer|option|choice|one) | answer\b | likely\b(?=\W*$|[.,;!])
       | right\b(?=\W*$|[.,;!]|\s(?:because|since|as)\b) | best\b
       | (?:better|closer|more\s+(?:likely|accurate|plausible|fitting|appropriate))(?=\s+than\b|[.,;!]) )

@@ -27,9 +27,12 @@ _IDIOM = re.compile(
 """A condition that is none."""
 
 
+_BUT_NOT = re.compile(r"\banything\sbut\b", re.IGNORECASE)
+
+
 def without_instructions(text: str) -> str:
     """`text` without the sentences that only say an instruction over."""
-    return _IDIOM.sub(" ", _INSTRUCTION.sub(" ", text)).strip()
+    return _BUT_NOT.sub("not", _IDIOM.sub(" ", _INSTRUCTION.sub(" ", text))).strip()
 
 
 def said_once(text: str) -> str:

@@ -11,10 +11,11 @@ from sclvlm.answers.passages import NOTHING, Reading, mentions
 from sclvlm.answers.vqa import NUMBER_WORDS
 
 _TEENS = ("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")
-_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_TEN_WORDS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 WORDS = {word: number for number, word in enumerate((*NUMBER_WORDS, *_TEENS))}
 """zero to nineteen."""
-_TEN_TIMES = {word: 10 * n for n, word in enumerate(_TENS, start=2)}
+TENS = {word: 10 * n for n, word in enumerate(_TEN_WORDS, start=2)}
+"""twenty to ninety."""
 _HAN = {char: number for number, char in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
 _MAGNITUDES = {
     "dozen": 12,
@@ -29,7 +30,7 @@ _MAGNITUDES = {
 }
 
 _WORD = (
-    rf"(?:{'|'.join(_TENS)})(?:[\s-](?:{'|'.join(NUMBER_WORDS[1:10])})\b)?"
+    rf"(?:{'|'.join(TENS)})(?:[\s-](?:{'|'.join(NUMBER_WORDS[1:10])})\b)?"
     rf"|(?:{'|'.join(sorted(WORDS, key=len, reverse=True))})"
 )
 _FIGURES = r"(?:[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,2})?)"
@@ -195,7 +196,7 @@ def _which(match: re.Match[str]) -> str:
 def _of_words(words: str) -> int:
     if words.casefold() == "a":  # "a dozen"
         return 1
-    return sum(_TEN_TIMES.get(word, WORDS.get(word, 0)) for word in re.split(r"[\s-]", words.casefold()))
+    return sum(TENS.get(word, WORDS.get(word, 0)) for word in re.split(r"[\s-]", words.casefold()))
 
 
 def _of_han(text: str) -> int:

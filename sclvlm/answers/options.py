@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from sclvlm.answers.cleaning import plain
-from sclvlm.answers.numbers import WORDS
+from sclvlm.answers.numbers import TENS, WORDS
 from sclvlm.answers.passages import NOTHING, Reading, mentions
 
 _ARTICLE = re.compile(r"(?:the|a|an)\s+")
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
-_COUNT_WORD = re.compile(rf"\b(?:{'|'.join(word for word in WORDS if word != 'one')}|twenty)\b(?![-']\w)")
+_COUNT_WORD = re.compile(rf"\b(?:{'|'.join(word for word in WORDS if word != 'one')}|{'|'.join(TENS)})\b(?![-']\w)")
 _PERCENT = re.compile(r"(?<=\d)\s?(?:percent|per\scent)\b")
 _UNIT_SPACE = re.compile(r"(?<=\d)\s+(?=[%°])|(?<=°)\s+(?=[cf]\b)")
 _YES_OR_NO = frozenset({"yes", "no", "true", "false"})
@@ -101,7 +101,7 @@ class OptionTexts:
         """All options in their order: labels with texts, or texts alone."""
         texts = [_flexible(text) for text in self._plain.values()]
         both = [
-            rf"\(?{re.escape(label)}\s?[).:]\s{{0,3}}{text}" for label, text in zip(self._plain, texts, strict=True)
+            rf"\(?{re.escape(label)}\s?[).:]?\s{{0,3}}{text}" for label, text in zip(self._plain, texts, strict=True)
         ]
         lists = [r"[^\w(]{1,6}(?:(?:or|and)\W{1,3})?".join(entries) for entries in (both, texts)]
         return re.compile(rf"(?<![\w'])\(?(?:{'|'.join(lists)})\)?(?![\w'])", re.IGNORECASE)
@@ -129,7 +129,7 @@ def bare(text: str) -> str:
     if text == "one":
         return "1"
     text = _UNIT_SPACE.sub("", _PERCENT.sub("%", text))
-    return _COUNT_WORD.sub(lambda match: str(WORDS.get(match[0], 20)), text)
+    return _COUNT_WORD.sub(lambda match: str(WORDS.get(match[0]) or TENS.get(match[0], 0)), text)
 
 
 def _bordered(text: str) -> str:
@@ -139,7 +139,9 @@ def _bordered(text: str) -> str:
     return rf"{before}{_flexible(text)}{behind}"
 
 
-_FIGURES = {str(number): word for word, number in WORDS.items() if word != "one"} | {"20": "twenty"}
+_FIGURES = {str(number): word for word, number in WORDS.items() if word != "one"} | {
+    str(number): word for word, number in TENS.items()
+}
 
 
 def _flexible(text: str) -> str:

@@ -172,6 +172,8 @@ _BUT_FOLLOWS = re.compile(r"[,;.]?\s*(?:but|however|yet)\b", re.IGNORECASE)
 """What seems so, but is not."""
 
 
+_ELSE = re.compile(r"\b(?:rather|other)\s+than\b|\binstead\s+of\b|\bas\s+opposed\s+to\b|\bunlike\b", re.IGNORECASE)
+"""What denies only what follows it."""
 _CONCEDED = re.compile(
     r"\b(?:while|although|though)\b[^,]*\b(?:seem|look|appear|resembl|tempt)\w*[^,]*$", re.IGNORECASE
 )
@@ -185,7 +187,7 @@ def doubted(text: str, start: int, end: int) -> bool:
     before = _BORDER.split(text[max(0, start - 100) : start])[-1]
     after = text[end : end + 100]
     border = _BORDER.search(after)
-    rest = after[: border.start()] if border else after
+    rest = _ELSE.split(after[: border.start()] if border else after, maxsplit=1)[0]
     if border and _BUT_FOLLOWS.match(after, border.start()) and _APPEARANCE.search(before + rest):
         return True
     return bool(_DOUBT.search(before) or _DOUBT.search(rest) or (border and border[0] == "?"))

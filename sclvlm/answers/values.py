@@ -45,7 +45,7 @@ class YesNoReader:
     )
     _SOURCE = re.compile(r"^\W*(?:based\s+on|according\s+to|looking\s+at|from|in)\s[^,.\n]{1,80},\s*", re.IGNORECASE)
     _LAST_CLAUSE = re.compile(r",\s*(?:(?:so|but|then|thus|therefore|hence)\s+)?(yes|no)\W*$", re.IGNORECASE)
-    _EITHER = r"(?:yes|no|true|false)\s*(?:/|\bor\b|\band\b|,)\s*(?:yes|no|true|false)\b"
+    _EITHER = r"(?:yes|no|true|false)\s*(?:/|\bor\b|\band\b|,)\s*(?:maybe\s+|perhaps\s+)?(?:yes|no|true|false)\b"
     _BOTH = re.compile(_EITHER, re.IGNORECASE)
     _ASKED = re.compile(rf"\W*{_EITHER}\s*[:?]\s*", re.IGNORECASE)
 
@@ -114,7 +114,8 @@ class TextReader:
     _NAME = re.compile(r"\W*(?:(?:the|my|your|final|correct)\s+)*answer(?:\s+is\b.*)?\W*|.*:\W*", re.IGNORECASE)
     _LABEL = re.compile(r"\s*(?:the\s+)?(?:final\s+|correct\s+)?answer\s*(?:is\b\s*:?|:)\s*", re.IGNORECASE)
     _HEDGE = re.compile(
-        r"\W*(?:probably|most\s+likely|likely|it\s+is|it's|it\s+must\s+be|i\s+think(?:\s+it(?:'s|\s+is))?)\s+", re.IGNORECASE
+        r"\W*(?:probably|most\s+likely|likely|it\s+is|it's|it\s+must\s+be|i\s+think(?:\s+it(?:'s|\s+is))?)\s+",
+        re.IGNORECASE,
     )
 
     @property
