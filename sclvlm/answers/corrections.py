@@ -14,7 +14,7 @@ _CLAUSE = (
 _WORDS = r"""
     (?: oops\b | wait\b(?=\W*[,.!:;-]|\s(?:a|no|i|let|that)\b|\s*$) | actually\b | on\ssecond\sthoughts?\b | hold\son\b
       | correction\b(?=\s*:) | scratch\sthat\b | sorry\b(?=\s*[,.:!-]) | hmm+\b
-      | (?:it\swas\s)?my\smistake\b | my\sapolog(?:y|ies)\b | i\sapologi[sz]e\b
+      | (?:it\swas\s)?my\smistake\b | or\srather\b | my\sapolog(?:y|ies)\b | i\sapologi[sz]e\b
       | i\s(?:made|made\sa|see\sthat\si\smade)\s(?:a\s|an\s)?(?:mistake|error)\b | i\swas\swrong\b
       | let\sme\s(?:re-?(?:check|think|consider|examine|visit|evaluate|count|do|view|read|calculate)|correct|double)\b
       | let\sme\s(?:look|check|think|count)\sagain\b

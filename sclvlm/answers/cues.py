@@ -61,7 +61,7 @@ _VERDICT = re.compile(
       | (?:right|best|final)\s+(?:answer|option|choice|one) | answer\b | likely\b(?=\W*$|[.,;!])
       | right\b(?=\W*$|[.,;!]|\s(?:because|since|as)\b) | best\b
       | (?:better|closer|more\s+(?:likely|accurate|plausible|fitting|appropriate))(?=\s+than\b|[.,;!]) )
-    | (?:选项|项)?\s*(?:是|才是|为)?\s*(?:(?P<wrong_zh>不正确|不对|错误|错)|(?:正确|符合))(?:的|答案)?(?!答案|选项)
+    | (?:选项|项)?\s*(?:是|才是|为)?\s*(?:(?P<wrong_zh>不正确|不对|错误|错)|(?:正确|符合|对(?=的)))(?:的|答案)?(?!答案|选项)
     """,
     _FLAGS,
 )
@@ -69,7 +69,7 @@ _VERDICT = re.compile(
 
 _SHORT_VERDICT = re.compile(
     rf"""
-    \b(?:fits|matches|describes|answers|works)\b(?=\W*$|[.,;!]|\s+{_FIT}\b) | \bremains\b(?=\W*$|[.,;])
+    \b(?:fits|matches|describes|answers|works)\b(?=\W*$|[.,;!]|\s+{_FIT}\b) | \b(?:remains|is\s+left)\b(?=\W*$|[.,;]) | \bis\s+what\s+(?:the|is|we)\b
     | \bis\s+(?:a|the)\s+(?:much\s+)?better\s+(?:answer|option|choice|fit|match|one)\b | \bis\s+the\s+(?:one|answer)\b
     | \b(?:is|would\s+be)\s+my\s+(?:final\s+)?(?:answer|choice|pick)\b | \bit\s+is(?=[.!]|\s*$)
     """,
@@ -96,6 +96,8 @@ _NEGATION_BEFORE = re.compile(
 )
 _CONDITION_BEHIND = re.compile(r"[^.!?;\n]{0,300}(?:\?|\b(?:if|unless)\b)", re.IGNORECASE)
 _BUT = re.compile(r"\s*,?\s*\b(?:but(?:\s+rather)?|rather|it(?:'s|\s+is))\s+|\s*,\s*而是\s*", re.IGNORECASE)
+_OPENING = re.compile(r"\b(?:that|believe|think|see|since|because)\s+", re.IGNORECASE)
+"""Where a clause begins that a verdict is about: "I believe that B is correct"."""
 _LAST_CUES = 32
 
 _WAVERING = 3
@@ -173,4 +175,5 @@ def _before(text: str, match: re.Match[str]) -> tuple[str, bool]:
     if _CONDITION.search(before) or _CONDITION_BEHIND.match(text, match.end()):
         return "", False
     negations = [*match.groupdict().values(), _NEGATION_BEFORE.search(f"{before} ")]
-    return before.rpartition(",")[2], sum(map(bool, negations)) % 2 == 1
+    clause = _OPENING.split(before.rpartition(",")[2])[-1]
+    return clause, sum(map(bool, negations)) % 2 == 1
