@@ -77,6 +77,8 @@ def plain(text: str) -> str:
 
 def _after_thought(text: str) -> str | None:
     """What follows the last end of a thought. Its start may be missing: chat templates write it."""
+    if "<" not in text and "◁" not in text:
+        return text
     ends = [match.end() for match in _THOUGHT_END.finditer(text)]
     said = text[ends[-1] :] if ends else text
     return None if _THOUGHT_START.search(said) else said

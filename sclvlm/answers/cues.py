@@ -61,7 +61,8 @@ _VERDICT = re.compile(
       | (?:right|best|final)\s+(?:answer|option|choice|one) | answer\b | likely\b(?=\W*$|[.,;!])
       | right\b(?=\W*$|[.,;!]|\s(?:because|since|as)\b) | best\b
       | (?:better|closer|more\s+(?:likely|accurate|plausible|fitting|appropriate))(?=\s+than\b|[.,;!]) )
-    | (?:选项|项)?\s*(?:是|才是|为)?\s*(?:(?P<wrong_zh>不正确|不对|错误|错)|(?:正确|符合|对(?=的)))(?:的|答案)?(?!答案|选项)
+    | (?:选项|项)?\s*(?:是|才是|为)?\s*
+      (?:(?P<wrong_zh>不正确|不对|错误|错)|(?:正确|符合|对(?=的)))(?:的|答案)?(?!答案|选项)
     """,
     _FLAGS,
 )
@@ -69,7 +70,9 @@ _VERDICT = re.compile(
 
 _SHORT_VERDICT = re.compile(
     rf"""
-    \b(?:fits|matches|describes|answers|works)\b(?=\W*$|[.,;!]|\s+{_FIT}\b) | \b(?:remains|is\s+left)\b(?=\W*$|[.,;]) | \bis\s+what\s+(?:the|is|we)\b
+    \b(?:fits|matches|describes|answers|works)\b(?=\W*$|[.,;!]|\s+{_FIT}\b)
+    | \b(?:remains|is\s+left)\b(?=\W*$|[.,;])
+    | \bis\s+what\s+(?:the|is|we)\b
     | \bis\s+(?:a|the)\s+(?:much\s+)?better\s+(?:answer|option|choice|fit|match|one)\b | \bis\s+the\s+(?:one|answer)\b
     | \b(?:is|would\s+be)\s+my\s+(?:final\s+)?(?:answer|choice|pick)\b | \bit\s+is(?=[.!]|\s*$)
     """,
