@@ -12,14 +12,13 @@ from sclvlm.metrics import (
     Comparison,
     Finding,
     Interval,
-    _bootstrap,
-    _clustered_error,
     compare,
     holm,
     mcnemar_exact,
     summarize,
     wilson,
 )
+from sclvlm.metrics.resampling import Clusters, bootstrap_interval, clustered_error
 from sclvlm.records import GradedTrace, GradedTurn, ModelRef, Transition, Verdict
 
 CORRECT, INCORRECT, UNPARSED = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSED
@@ -281,7 +280,7 @@ def test_the_bootstrap_agrees_with_a_plain_loop() -> None:
     random = np.random.default_rng(0)
     sizes = random.integers(1, 6, size=80).astype(float)
     sums = np.array([random.integers(-size, size + 1) for size in sizes]).astype(float)
-    fast = _bootstrap(sums, sizes, resamples=20_000, confidence=0.95, seed=0)
+    fast = bootstrap_interval(Clusters(sums, sizes), resamples=20_000, confidence=0.95, seed=0)
     # A 2.5 % quantile of 20,000 means of spread 0.1 is known to about 0.1 * 2.7 / sqrt(20,000) = 0.002.
     assert fast == pytest.approx(looped(sums, sizes, 20_000), abs=0.01)
 
@@ -304,14 +303,14 @@ def test_questions_that_move_together_widen_the_interval() -> None:
 def test_copying_every_question_leaves_the_clustered_error_as_it_was() -> None:
     once = np.array([1.0, -1.0, 0.0, 1.0])
     copies = 25
-    assert _clustered_error(once * copies, np.full(4, float(copies))) == pytest.approx(
-        _clustered_error(once, np.ones(4))
-    )
+    together = clustered_error(Clusters(once * copies, np.full(4, float(copies))))
+    assert together == pytest.approx(clustered_error(Clusters(once, np.ones(4))))
 
 
 def test_the_clustered_error_without_clusters_is_the_usual_one() -> None:
     differences = [1.0] * 3 + [-1.0] + [0.0] * 6
-    assert _clustered_error(np.array(differences), np.ones(10)) == pytest.approx(stdev(differences) / 10**0.5)
+    error = clustered_error(Clusters(np.array(differences), np.ones(10)))
+    assert error == pytest.approx(stdev(differences) / 10**0.5)
 
 
 def test_the_detectable_effect_is_2_80_standard_errors() -> None:
