@@ -1,0 +1,290 @@
+"""Which official metric belongs to which benchmark: a graded run into the figures its leaderboard would show."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from sclvlm.errors import SclvlmError
+from sclvlm.metrics.figures import Which
+from sclvlm.metrics.official.final import final_text
+from sclvlm.metrics.official.groups import (
+    ROTATION,
+    Figures,
+    HallusionQuestion,
+    by_category,
+    circular,
+    consistency,
+    genuine_accuracy,
+    hallusion,
+    mme,
+)
+from sclvlm.metrics.official.mmmu import mmmu_open_match
+from sclvlm.metrics.official.texts import (
+    anls,
+    direct_answer_accuracy,
+    equal_at_precision,
+    exact_match,
+    relaxed_match,
+    vqa_accuracy,
+)
+from sclvlm.metrics.official.yes_no import pope_answer, yes_no
+from sclvlm.metrics.summary import turn_of
+from sclvlm.records import AnswerKind, GradedTrace, GradedTurn, Sample, Verdict
+
+
+class Answered(NamedTuple):
+    """A question and the turn that answers it."""
+
+    sample: Sample
+    turn: GradedTurn
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer was read and is the known one."""
+        return self.turn.verdict is Verdict.CORRECT
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """Every accepted text, in order; people's answers with repetitions."""
+        return self.sample.answers or (self.sample.answer,)
+
+    @property
+    def text(self) -> str | None:
+        """The answer as it was written; None where there is none."""
+        return final_text(self.turn.response)
+
+    def told(self, key: str) -> Any:
+        """What the sample's meta says under `key`. Raises SclvlmError when it doesn't."""
+        if (value := self.sample.meta.get(key)) is None:
+            raise SclvlmError(
+                f"sample {self.sample.id!r}: the official metric of its benchmark needs meta.{key}, and it is not "
+                "there. Write the samples again from the published files."
+            )
+        return value
+
+
+Official = Callable[[Sequence[Answered]], Figures]
+Score = Callable[[Answered], float]
+
+
+def official_figures(
+    graded: Iterable[GradedTrace],
+    samples: Mapping[str, Sample],
+    *,
+    turn: Which = "last",
+    benchmark: str | None = None,
+) -> dict[str, Figures]:
+    """The official figures of each benchmark in a run, at one turn; of several draws their means.
+
+    A sample names its benchmark in meta.benchmark; `benchmark` says it for all of them. Samples of no benchmark, or of
+    one that has no official metric here, take no part. Groups that were asked in part (with a limit, say) count as what
+    was asked of them, but for MME's images and MMEvalPro's triplets, whose size is known.
+    Raises SclvlmError for a trace of no sample, and where a sample lacks what its metric needs.
+    """
+    draws: dict[str, dict[int, list[Answered]]] = {}
+    for trace in graded:
+        if trace.id not in samples:
+            raise SclvlmError(f"trace {trace.id!r} is about no sample. Score it with the file it was made from.")
+        sample = samples[trace.id]
+        if (name := benchmark_key(benchmark or sample.meta.get("benchmark"))) in OFFICIAL:
+            answered = Answered(sample, turn_of(trace, turn))
+            draws.setdefault(name, {}).setdefault(trace.draw, []).append(answered)
+    return {
+        name: _mean_of([OFFICIAL[name](answered) for answered in by_draw.values()])
+        for name, by_draw in sorted(draws.items())
+    }
+
+
+def benchmark_key(name: object) -> str:
+    """`name` as OFFICIAL lists it: letters and digits alone, lower case; empty for none."""
+    return re.sub(r"[^a-z0-9]", "", str(name).casefold()) if name else ""
+
+
+def in_points(benchmark: str) -> bool:
+    """Whether the figures of a benchmark are points, not shares."""
+    return benchmark_key(benchmark) == "mme"
+
+
+def _mean_of(draws: Sequence[Figures]) -> Figures:
+    names = dict.fromkeys(name for figures in draws for name in figures)
+    return {name: fmean(figures[name] for figures in draws if name in figures) for name in names}
+
+
+def _by_category(answered: Sequence[Answered]) -> Figures:
+    return by_category([one.right for one in answered], [one.sample.category for one in answered])
+
+
+def _by_second_level(answered: Sequence[Answered]) -> Figures:
+    levels = [str(_second_level(one.sample)) for one in answered]
+    return by_category([one.right for one in answered], levels)
+
+
+def _second_level(sample: Sample) -> Any:
+    names = ("l2", "l2_category", "l2-category")
+    return next((sample.meta[name] for name in names if name in sample.meta), sample.category)
+
+
+def _accuracy(answered: Sequence[Answered]) -> Figures:
+    return {"accuracy": fmean(one.right for one in answered)}
+
+
+def _mmbench(answered: Sequence[Answered]) -> Figures:
+    return circular([one.right for one in answered], _indices(answered))
+
+
+def _indices(answered: Sequence[Answered]) -> list[int]:
+    """The published index where the sample has kept it; else the group's, rotated once more each time it comes."""
+    seen: Counter[str] = Counter()
+    numbers: dict[str, int] = {}
+    found = []
+    for one in answered:
+        group = one.sample.group or one.sample.id
+        place = numbers.setdefault(group, len(numbers)) + ROTATION * seen[group]
+        seen[group] += 1
+        found.append(int(one.sample.meta.get("index", place)))
+    return found
+
+
+def _pope(answered: Sequence[Answered]) -> Figures:
+    """By our reading, which may abstain, and by the official one (`official/...`), which never does; splits apart."""
+    splits = sorted({one.sample.category for one in answered})
+    parts = {"": list(answered)} | {
+        f"{split}/": [one for one in answered if one.sample.category == split] for split in splits if len(splits) > 1
+    }
+    figures: Figures = {}
+    for prefix, part in parts.items():
+        labels = [one.sample.answer for one in part]
+        ours = yes_no([one.turn.answer for one in part], labels)
+        published = yes_no([pope_answer(one.turn.response) for one in part], labels)
+        figures |= {f"{prefix}{name}": value for name, value in ours.items()}
+        figures |= {f"{prefix}official/{name}": value for name, value in published.items()}
+    return figures
+
+
+def _mme(answered: Sequence[Answered]) -> Figures:
+    return mme(
+        [one.right for one in answered],
+        [one.sample.category for one in answered],
+        [one.sample.cluster for one in answered],
+    )
+
+
+def _hallusion(answered: Sequence[Answered]) -> Figures:
+    keys = [
+        HallusionQuestion(
+            category=one.sample.category.partition("/")[0],
+            subcategory=str(one.sample.meta.get("subcategory", one.sample.category.partition("/")[2])),
+            set_id=str(one.told("set_id")),
+            figure_id=str(one.told("figure_id")),
+            question_id=str(one.told("question_id")),
+        )
+        for one in answered
+    ]
+    return hallusion([one.right for one in answered], keys)
+
+
+def _genuine(answered: Sequence[Answered]) -> Figures:
+    return genuine_accuracy([one.right for one in answered], [one.sample.cluster for one in answered])
+
+
+def _nlvr(answered: Sequence[Answered]) -> Figures:
+    return consistency([one.right for one in answered], [one.sample.cluster for one in answered])
+
+
+def _mmmu(answered: Sequence[Answered]) -> Figures:
+    right = [_mmmu_right(one) for one in answered]
+    return by_category(right, [one.sample.category for one in answered])
+
+
+def _mmmu_right(one: Answered) -> bool:
+    if one.sample.kind is AnswerKind.CHOICE:
+        return one.right
+    return mmmu_open_match(one.turn.response, (one.sample.answer, *one.sample.answers))
+
+
+def _mathvista(answered: Sequence[Answered]) -> Figures:
+    return by_category([_mathvista_right(one) for one in answered], [one.sample.category for one in answered])
+
+
+def _mathvista_right(one: Answered) -> bool:
+    if one.sample.kind is AnswerKind.CHOICE:
+        return one.right
+    answer = one.turn.answer if one.sample.kind is AnswerKind.NUMBER else one.text
+    answer_type, precision = str(one.told("answer_type")), one.sample.meta.get("precision")
+    precision = None if precision in (None, "") else float(precision)
+    return equal_at_precision(answer, one.sample.answer, answer_type=answer_type, precision=precision)
+
+
+def _mean(score: Score, name: str) -> Official:
+    """The mean of a score of each answer."""
+    return lambda answered: {name: fmean(score(one) for one in answered)}
+
+
+def _choice_or(score: Score, name: str) -> Official:
+    """Multiple choice by its letter, the other questions by a score; each left out where there is none of it."""
+
+    def figures(answered: Sequence[Answered]) -> Figures:
+        chosen = [one for one in answered if one.sample.kind is AnswerKind.CHOICE]
+        other = [one for one in answered if one.sample.kind is not AnswerKind.CHOICE]
+        parts = {"choice_accuracy": [float(one.right) for one in chosen], name: [score(one) for one in other]}
+        return {part: fmean(scores) for part, scores in parts.items() if scores}
+
+    return figures
+
+
+def _vqa(one: Answered) -> float:
+    return vqa_accuracy(one.turn.answer, one.sample.answers)
+
+
+def _direct(one: Answered) -> float:
+    return direct_answer_accuracy(one.turn.answer, one.accepted)
+
+
+def _relaxed(one: Answered) -> float:
+    return float(any(relaxed_match(one.text, target) for target in one.accepted))
+
+
+def _anls(one: Answered) -> float:
+    return anls(one.text, one.accepted)
+
+
+def _same(one: Answered) -> float:
+    """A choice by its letter, anything else as it was written."""
+    if one.sample.kind is AnswerKind.CHOICE:
+        return float(one.right)
+    return float(any(exact_match(one.text, target) for target in one.accepted))
+
+
+OFFICIAL: dict[str, Official] = {
+    "mmbench": _mmbench,
+    "mmstar": _by_second_level,
+    "seedbench": _by_category,
+    "mmtbench": _by_category,
+    "realworldqa": _mean(_same, "accuracy"),
+    "scienceqa": _by_category,
+    "mmmu": _mmmu,
+    "mathvista": _mathvista,
+    "ai2d": _accuracy,
+    "aokvqa": _choice_or(_direct, "direct_answer_accuracy"),
+    "vqav2": _mean(_vqa, "vqa_accuracy"),
+    "okvqa": _mean(_vqa, "vqa_accuracy"),
+    "textvqa": _mean(_vqa, "vqa_accuracy"),
+    "pope": _pope,
+    "mme": _mme,
+    "hallusionbench": _hallusion,
+    "chartqa": _mean(_relaxed, "relaxed_accuracy"),
+    "docvqa": _mean(_anls, "anls"),
+    "infovqa": _mean(_anls, "anls"),
+    "infographicvqa": _mean(_anls, "anls"),
+    "mmevalpro": _genuine,
+    "blink": _by_category,
+    "nlvr": _nlvr,
+    "nlvr2": _nlvr,
+    "easyvqa": _by_category,
+    "blindtest": _by_category,
+    "puzzlevqa": _by_category,
+}
