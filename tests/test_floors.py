@@ -38,7 +38,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
 OUTSIDE: dict[str, tuple[str, ...]] = {
     "words": ("pydantic", "pydantic_core"),
     "text": ("yaml", "datasets", "pyarrow", "rich"),
-    "judgement": ("numpy", "scipy", "jinja2", "PIL"),
+    "judgement": ("numpy", "scipy", "jinja2", "evaluate", "PIL"),
     "mathematics": ("torch",),
     "models": ("transformers", "peft", "safetensors"),
     "batches": (),
