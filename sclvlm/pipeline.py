@@ -199,6 +199,7 @@ def evaluate(job: Job) -> Facts:
     """The test questions before and, if there is a train section, after: before/, after/."""
     from sclvlm.evaluation import by_id, grade_file
     from sclvlm.metrics import summarize
+    from sclvlm.metrics.official import official_by_turn
 
     config, ask = job.config, _section(job.config.evaluate)
     samples = _samples(config.data.test, ask.limit)
@@ -209,6 +210,8 @@ def evaluate(job: Job) -> Facts:
         _ask(asked, ask, samples, folder / "traces.jsonl", adapter=model.adapter, what=f"evaluate {name}")
         graded = grade_file(folder / "traces.jsonl", by_id(samples), folder / "graded.jsonl")
         write_json(folder / "summary.json", summarize(graded).model_dump(mode="json"))
+        if official := official_by_turn(graded, by_id(samples)):
+            write_json(folder / "official.json", official)
         facts[name] = str(folder / "graded.jsonl")
     return facts
 

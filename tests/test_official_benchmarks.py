@@ -8,7 +8,7 @@ import pytest
 
 from sclvlm.errors import SclvlmError
 from sclvlm.grading import grade_trace
-from sclvlm.metrics.official import OFFICIAL, benchmark_key, in_points, official_figures
+from sclvlm.metrics.official import OFFICIAL, benchmark_key, in_points, official_by_turn, official_figures
 from sclvlm.records import GradedTrace, ModelRef, Sample, Trace, Turn
 
 Run = tuple[list[GradedTrace], dict[str, Sample]]
@@ -189,3 +189,19 @@ def test_a_run_of_failures_has_figures(name: str) -> None:
     """Every response empty, as when an engine failed: nothing is right, and nothing breaks."""
     one = sample("a", name, answers=("yes", "yes"))
     assert all(value == 0 for key, value in figures((one, ""))[name].items() if "official/" not in key)
+
+
+def test_a_run_has_its_figures_by_turn() -> None:
+    one = sample("a", "AI2D", "choice", "A")
+    found = official_by_turn([answered(one, "B", "A")], {"a": one})
+    assert found == {"first": {"ai2d": {"accuracy": 0.0}}, "last": {"ai2d": {"accuracy": 1.0}}}
+
+
+def test_a_run_without_review_has_one_turn() -> None:
+    one = sample("a", "AI2D", "choice", "A")
+    assert list(official_by_turn([answered(one, "A")], {"a": one})) == ["first"]
+
+
+def test_a_run_on_no_benchmark_has_no_official_figures() -> None:
+    one = sample("a", "", "choice", "A")
+    assert official_by_turn([answered(one, "A")], {"a": one}) == {}

@@ -12,6 +12,7 @@ from pydantic_core import to_jsonable_python
 from sclvlm.errors import SclvlmError
 from sclvlm.metrics import ALPHA, Comparison, Finding, RunSummary, compare, holm, summarize
 from sclvlm.records import AnswerKind, GradedTrace, GradedTurn, Sample, Transition
+from sclvlm.reporting.official import official_rows
 from sclvlm.reporting.options import option_shares, reading_shares
 from sclvlm.reporting.schema import (
     Curve,
@@ -95,6 +96,7 @@ def build_report(
         slices=tuple(measured),
         options=option_shares(answered, earlier, later, confidence),
         readings=reading_shares(earlier, later, confidence),
+        official=official_rows(answered, earlier, later),
         pair_counts=pair_counts,
         training=_curves(training or []),
         gallery=_gallery(answered, earlier, later, size=gallery, seed=seed),

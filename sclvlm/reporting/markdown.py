@@ -9,14 +9,16 @@ from urllib.parse import quote
 
 from sclvlm.metrics import RunSummary, Which
 from sclvlm.records import Transition
-from sclvlm.reporting.schema import Curve, Example, Gallery, Report, Shown, Slice
+from sclvlm.reporting.schema import Curve, Example, Gallery, OfficialRow, Report, Shown, Slice
 from sclvlm.reporting.wording import (
     FINDING,
+    OFFICIAL_GUIDE,
     RUNS,
     drawn_from,
     fact_text,
     format_caution,
     gain,
+    official,
     p_value,
     percent,
     points,
@@ -38,6 +40,7 @@ def render_markdown(report: Report) -> str:
         "## Before and after",
         _comparisons(report),
         reading_guide(report.settings),
+        *_official(report),
         *_self_correction(report),
         f"## Before to after, first turn, {escaped(questions(main.name))}",
         _transitions(main.first.transitions, "before", "after"),
@@ -102,6 +105,19 @@ def _comparison_row(part: Slice, turn: Which) -> tuple[str, ...]:
         gain(found.content),
         FINDING[part.finding(turn)],
     )
+
+
+def _official(report: Report) -> Iterator[str]:
+    if report.official:
+        yield "## Official figures"
+        yield OFFICIAL_GUIDE
+        columns = [f"{run}, {turn} turn" for run in RUNS for turn in report.turns]
+        yield _table(("benchmark", "figure", *columns), map(_official_row, report.official))
+
+
+def _official_row(row: OfficialRow) -> tuple[str, ...]:
+    values = (official(row, value) for value in (*row.before, *row.after))
+    return (escaped(row.benchmark), escaped(row.figure), *values)
 
 
 def _self_correction(report: Report) -> Iterator[str]:

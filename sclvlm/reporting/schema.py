@@ -121,6 +121,19 @@ class OptionShares(Statistic):
     after: Rate
 
 
+class OfficialRow(Statistic):
+    """One figure of a benchmark's own metric, a value for each of the report's turns; None where there is none.
+
+    in_points: the values are points of the benchmark, not shares of 1.
+    """
+
+    benchmark: str
+    figure: str
+    in_points: bool
+    before: tuple[float | None, ...]
+    after: tuple[float | None, ...]
+
+
 class Settings(Statistic):
     """How the intervals were made."""
 
@@ -143,6 +156,7 @@ class Report(Statistic):
     slices: tuple[Slice, ...]
     options: tuple[OptionShares, ...] = ()
     readings: tuple[OptionShares, ...] = ()
+    official: tuple[OfficialRow, ...] = ()
     pair_counts: dict[str, int] | None
     training: tuple[Curve, ...]
     gallery: Gallery

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from sclvlm.metrics import ALPHA, Comparison, Finding, Gain, Interval, Rate, Which
-from sclvlm.reporting.schema import Gallery, Settings
+from sclvlm.reporting.schema import Gallery, OfficialRow, Settings
 
 RUNS = ("before", "after")
 
@@ -48,6 +48,17 @@ def p_value(p: float | None) -> str:
 def rate(value: Rate) -> str:
     """`45.1 % [40.2, 50.1]`."""
     return f"{percent(value.value)} {range_of(value.interval)}"
+
+
+def official(row: OfficialRow, value: float | None) -> str:
+    """A figure of a benchmark: `45.1 %`, or `1,432.5` in points; a dash where there is none."""
+    return f"{value:,.1f}" if row.in_points and value is not None else percent(value)
+
+
+OFFICIAL_GUIDE = (
+    "What each benchmark's own metric makes of these answers, first draw. These are plain figures without intervals: "
+    "whether a difference is more than noise, the table of accuracies says."
+)
 
 
 def gain(value: Gain) -> str:

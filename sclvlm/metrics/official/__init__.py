@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sclvlm.metrics.official.benchmarks import OFFICIAL, benchmark_key, in_points, official_figures
+from sclvlm.metrics.official.benchmarks import OFFICIAL, benchmark_key, in_points, official_by_turn, official_figures
 from sclvlm.metrics.official.final import final_text
 from sclvlm.metrics.official.groups import (
     Figures,
@@ -43,6 +43,7 @@ __all__ = [
     "in_points",
     "mme",
     "mmmu_open_match",
+    "official_by_turn",
     "official_figures",
     "pope_answer",
     "relaxed_match",

@@ -99,6 +99,13 @@ def official_figures(
     }
 
 
+def official_by_turn(graded: Sequence[GradedTrace], samples: Mapping[str, Sample]) -> dict[str, dict[str, Figures]]:
+    """`official_figures` of the first turn and, where answers were reviewed, the last; empty where there are none."""
+    turns: tuple[Which, ...] = ("first", "last") if any(len(trace.turns) > 1 for trace in graded) else ("first",)
+    found: dict[str, dict[str, Figures]] = {turn: official_figures(graded, samples, turn=turn) for turn in turns}
+    return found if any(found.values()) else {}
+
+
 def benchmark_key(name: object) -> str:
     """`name` as OFFICIAL lists it: letters and digits alone, lower case; empty for none."""
     return re.sub(r"[^a-z0-9]", "", str(name).casefold()) if name else ""

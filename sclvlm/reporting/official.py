@@ -1,0 +1,36 @@
+"""The benchmarks' own figures, before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sclvlm.metrics import Which
+from sclvlm.metrics.official import in_points, official_figures
+from sclvlm.records import GradedTrace, Sample
+from sclvlm.reporting.schema import OfficialRow
+
+SLICED = "category/"
+"""What these figures begin with stands among the report's slices already."""
+
+
+def official_rows(
+    samples: Mapping[str, Sample], before: Sequence[GradedTrace], after: Sequence[GradedTrace]
+) -> tuple[OfficialRow, ...]:
+    """A row for each official figure of the benchmarks that the samples name; none where they name none.
+
+    Raises what `official_figures` raises.
+    """
+    turns: tuple[Which, ...] = ("first", "last") if any(len(t.turns) > 1 for t in (*before, *after)) else ("first",)
+    earlier, later = ([official_figures(run, samples, turn=turn) for turn in turns] for run in (before, after))
+    return tuple(
+        OfficialRow(
+            benchmark=benchmark,
+            figure=figure,
+            in_points=in_points(benchmark),
+            before=tuple(found[benchmark].get(figure) for found in earlier),
+            after=tuple(found[benchmark].get(figure) for found in later),
+        )
+        for benchmark, figures in earlier[0].items()
+        for figure in figures
+        if not figure.startswith(SLICED)
+    )
