@@ -10,6 +10,7 @@ from typing import Any
 from sclvlm.config import Config
 from sclvlm.prompts import load_prompt
 from sclvlm.storage import file_hash
+from sclvlm.suites import is_suite, suite_files
 
 NEUTRAL = {"batch_size", "continue_cache", "max_failed_share"}  # they change how long it takes, not what comes out
 BLOCK = 4096
@@ -79,4 +80,7 @@ def _digest(value: Any) -> str:
 
 
 def _hash(path: str | None) -> str | None:
+    """Of a suite that of itself and of its files."""
+    if path and is_suite(path) and Path(path).is_file():
+        return _digest([file_hash(file)[:16] for file in (Path(path), *suite_files(Path(path)))])
     return file_hash(Path(path))[:16] if path and Path(path).is_file() else None

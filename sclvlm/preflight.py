@@ -16,6 +16,7 @@ from sclvlm.records import Demonstration, PreferencePair, Sample, UnpairedComple
 from sclvlm.records.kinds import kind_of
 from sclvlm.screening import Screen
 from sclvlm.storage import read_records, unique_by
+from sclvlm.suites import is_suite, suite_samples
 
 
 def check_inputs(config: Config, names: Iterable[str]) -> None:
@@ -102,7 +103,9 @@ def _check_records(config: Config, stages: set[str]) -> None:
 
 
 def read_samples(path: str) -> Iterator[Sample]:
-    """The samples of a file; raises SclvlmError for a broken line or an id that stands twice."""
+    """The samples of a file, or of a suite; raises SclvlmError for a broken line or an id that stands twice."""
+    if is_suite(path):
+        return suite_samples(Path(path))
     return unique_by(read_records(Path(path), Sample), lambda sample: sample.id, Path(path))
 
 

@@ -22,6 +22,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "answers",
         "export",
         "screening",
+        "suites",
         "launch",
         "progress",
         "runs",

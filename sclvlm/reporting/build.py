@@ -12,7 +12,7 @@ from pydantic_core import to_jsonable_python
 from sclvlm.errors import SclvlmError
 from sclvlm.metrics import ALPHA, Comparison, Finding, RunSummary, compare, holm, summarize
 from sclvlm.records import AnswerKind, GradedTrace, GradedTurn, Sample, Transition
-from sclvlm.reporting.official import official_rows
+from sclvlm.reporting.official import benchmark_of, official_rows
 from sclvlm.reporting.options import option_shares, reading_shares
 from sclvlm.reporting.schema import (
     Curve,
@@ -123,24 +123,41 @@ def _standard_parts(samples: Mapping[str, Sample]) -> list[_Part]:
     if len({_is_open(sample) for sample in samples.values()}) == 2:
         parts.append(_Part(OPEN, SliceKind.FAMILY, _is_open))
         parts.append(_Part(YES_NO, SliceKind.FAMILY, lambda sample: not _is_open(sample)))
+    parts += _benchmark_parts(samples)
     return parts + _category_parts(parts, samples)
+
+
+def _benchmark_parts(samples: Mapping[str, Sample]) -> list[_Part]:
+    """A part for each benchmark of a suite."""
+    names = dict.fromkeys(benchmark_of(sample) for sample in samples.values())
+    return [_benchmark_part(name) for name in names] if len(names) > 1 else []
+
+
+def _benchmark_part(name: str) -> _Part:
+    return _Part(name or "(none)", SliceKind.BENCHMARK, lambda sample: benchmark_of(sample) == name)
 
 
 def _category_parts(others: Sequence[_Part], samples: Mapping[str, Sample]) -> list[_Part]:
     """A part for each category, but for one that holds the same questions as another part."""
-    members: dict[str, set[str]] = {}
+    members: dict[tuple[str, str], set[str]] = {}
     for sample in samples.values():
-        members.setdefault(sample.category, set()).add(sample.id)
+        members.setdefault((benchmark_of(sample), sample.category), set()).add(sample.id)
+    several = len({benchmark for benchmark, _ in members}) > 1
     known = [{s.id for s in samples.values() if part.holds(s)} for part in others]
-    return [_category_part(category) for category in sorted(members) if members[category] not in known]
+    return [_category_part(*key, several=several) for key in sorted(members) if members[key] not in known]
 
 
 def _is_open(sample: Sample) -> bool:
     return sample.kind is not AnswerKind.YES_NO
 
 
-def _category_part(category: str) -> _Part:
-    return _Part(category or "(none)", SliceKind.CATEGORY, lambda sample: sample.category == category)
+def _category_part(benchmark: str, category: str, *, several: bool) -> _Part:
+    name = category or "(none)"
+    return _Part(
+        f"{benchmark or '(none)'}: {name}" if several else name,
+        SliceKind.CATEGORY,
+        lambda sample: (benchmark_of(sample), sample.category) == (benchmark, category),
+    )
 
 
 def _custom_parts(slices: Mapping[str, Chosen]) -> list[_Part]:
@@ -176,7 +193,7 @@ def _measure(
 def _adjusted(measured: Sequence[_Measured]) -> list[Slice]:
     """The slices. Those that were not chosen beforehand get p-values adjusted over their kind."""
     slices = [_slice(one, None, None) for one in measured if one.part.kind in PLANNED]
-    for kind in (SliceKind.CATEGORY, SliceKind.CUSTOM):
+    for kind in (SliceKind.BENCHMARK, SliceKind.CATEGORY, SliceKind.CUSTOM):
         alike = [one for one in measured if one.part.kind is kind]
         first = holm([one.first.p_value for one in alike])
         last = holm([one.last.p_value for one in alike])

@@ -13,6 +13,11 @@ SLICED = "category/"
 """What these figures begin with stands among the report's slices already."""
 
 
+def benchmark_of(sample: Sample) -> str:
+    """The benchmark a sample is of, as its suite calls it; empty for none."""
+    return str(sample.meta.get("suite") or sample.meta.get("benchmark") or "")
+
+
 def official_rows(
     samples: Mapping[str, Sample], before: Sequence[GradedTrace], after: Sequence[GradedTrace]
 ) -> tuple[OfficialRow, ...]:

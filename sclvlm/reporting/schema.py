@@ -11,10 +11,11 @@ from sclvlm.records import LETTERS, Verdict
 
 
 class SliceKind(StrEnum):
-    """Why a slice is there: every question, its kind of answer, its category, or because the caller asked."""
+    """Why a slice is there: every question, its kind of answer, its benchmark, its category, or the caller asked."""
 
     ALL = "all"
     FAMILY = "family"
+    BENCHMARK = "benchmark"
     CATEGORY = "category"
     CUSTOM = "custom"
 

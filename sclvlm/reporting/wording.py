@@ -118,8 +118,8 @@ def reading_guide(settings: Settings) -> str:
     return (
         f"Brackets hold {level(settings)} intervals: of a share, Wilson's; of a difference, in percentage "
         "points, a paired bootstrap that resamples questions about one image, or of one group, together. "
-        "p is McNemar's exact test, which takes questions for independent; for categories, which are many, "
-        "Holm's adjusted p stands beside it. A difference counts as gain or loss only when its interval "
+        "p is McNemar's exact test, which takes questions for independent; for benchmarks and categories, which "
+        "are many, Holm's adjusted p stands beside it. A difference counts as gain or loss only when its interval "
         f"leaves out 0 and p, adjusted where it is, is below {ALPHA}. An unparsed answer counts as wrong. "
         "Format is the part of a difference from unparsed answers becoming correct, less the reverse; "
         "content is the part from wrong answers."

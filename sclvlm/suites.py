@@ -1,0 +1,93 @@
+"""A suite: several benchmarks answered and judged as one run, each by its own official metric.
+
+    benchmarks:
+      MMStar: {samples: data/mmstar/samples.jsonl, limit: 200}
+
+A config names it in place of a samples file: `data.test: benchmarks/suites/quick.yaml`. Paths in it are, as in the
+config, relative to where the command is run. Samples keep which benchmark they are of in `meta.benchmark`, and stand
+under `<name>/<id>`, so that neither ids nor groups of different benchmarks meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sclvlm.errors import ConfigError
+from sclvlm.records import Sample
+from sclvlm.storage import describe, read_records, unique_by
+
+SUFFIXES = (".yaml", ".yml")
+
+
+class Entry(BaseModel):
+    """One benchmark of a suite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    samples: str
+    """Its samples.jsonl."""
+    metric: str = ""
+    """Whose official metric judges it; its own name by default."""
+    limit: int | None = Field(default=None, ge=1)
+    """Ask only so many of its questions, the first ones."""
+
+
+class Suite(BaseModel):
+    """Benchmarks by name, in the order in which they are asked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    benchmarks: dict[str, Entry] = Field(min_length=1)
+
+
+def is_suite(path: str) -> bool:
+    """Whether a config's samples are those of a suite, by the ending of the file's name."""
+    return path.endswith(SUFFIXES)
+
+
+def load_suite(path: Path) -> Suite:
+    """The suite in `path`. Raises ConfigError naming file, key, rule and what was found."""
+    try:
+        return Suite.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the suite: {error.strerror}.") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {describe(error)}. Expected benchmarks: NAME: {{samples: FILE}}.") from None
+
+
+def suite_files(path: Path) -> list[Path]:
+    """The samples files of a suite. Raises ConfigError for one that is missing, with how it is made."""
+    files = {name: Path(entry.samples) for name, entry in load_suite(path).benchmarks.items()}
+    for name, file in files.items():
+        if not file.is_file():
+            raise ConfigError(
+                f"{path}: {name}: {file} does not exist. Make it (see data_pipelines/README.md), or take {name} "
+                "out of the suite."
+            )
+    return list(files.values())
+
+
+def suite_samples(path: Path) -> Iterator[Sample]:
+    """The questions of every benchmark, one after the other. Raises what `suite_files` and `read_records` raise."""
+    suite_files(path)
+    for name, entry in load_suite(path).benchmarks.items():
+        file = Path(entry.samples)
+        samples = unique_by(read_records(file, Sample), lambda sample: sample.id, file)
+        for sample in islice(samples, entry.limit):
+            yield sample.model_copy(update=_placed(sample, name, entry))
+
+
+def _placed(sample: Sample, name: str, entry: Entry) -> dict[str, Any]:
+    return {
+        "id": f"{name}/{sample.id}",
+        "group": f"{name}/{sample.group}" if sample.group else "",
+        "meta": {**sample.meta, "benchmark": entry.metric or name, "suite": name},
+    }
