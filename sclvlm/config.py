@@ -88,7 +88,9 @@ class AskSection(Section):
     initial: str = "reasoned"
     """Prompt of the first turn: a built-in name, or file.yaml:name."""
     review: str = "complete"
-    """Prompt of the further turns: a built-in name, or file.yaml:name."""
+    """Prompt of the further turns: a built-in name, or file.yaml:name. oracle is a control that knows the answer."""
+    marker: str = "##"
+    """What the final answer is asked to stand between: a mark, or an opening and a closing one and a space."""
     turns: int = Field(default=2, ge=1)
     """Answers a conversation: the first and its refinements."""
     draws: int = Field(default=1, ge=1)

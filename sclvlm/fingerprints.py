@@ -13,6 +13,7 @@ from sclvlm.storage import file_hash
 from sclvlm.suites import is_suite, suite_files
 
 NEUTRAL = {"batch_size", "continue_cache", "max_failed_share"}  # they change how long it takes, not what comes out
+SPOKEN = {"marker"}  # part of the prompts
 BLOCK = 4096
 DESCRIPTIONS = ("*.json", "*.jinja", "*.txt", "*.model")  # configs, tokenizer, chat template beside the weights
 
@@ -35,10 +36,12 @@ def stage_inputs(config: Config, name: str) -> dict[str, Any]:
     section = getattr(config, name).model_dump(mode="json")
     inputs: dict[str, Any] = {
         "seed": config.run.seed,
-        name: {key: value for key, value in section.items() if key not in NEUTRAL},
+        name: {key: value for key, value in section.items() if key not in NEUTRAL | SPOKEN},
     }
     if name in ("infer", "evaluate"):
-        inputs["prompts"] = {role: _digest(load_prompt(role, section[role]).text) for role in ("initial", "review")}
+        inputs["prompts"] = {
+            role: _digest(load_prompt(role, section[role], section["marker"]).words) for role in ("initial", "review")
+        }
     if name in ("infer", "train", "evaluate"):
         inputs["model"] = _model_facts(config)
     inputs |= {f"data.{file}": _hash(getattr(config.data, file)) for file in READS[name][0]}

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sclvlm.answers import extract, normalise
 from sclvlm.errors import SclvlmError
+from sclvlm.prompts import MARKER, in_plain_marks
 from sclvlm.records import AnswerKind, GradedTrace, GradedTurn, Sample, Trace, Transition, Turn, Verdict
 
 
@@ -42,14 +43,15 @@ def grade_trace(trace: Trace, sample: Sample) -> GradedTrace:
     """
     if trace.id != sample.id:
         raise SclvlmError(f"trace {trace.id!r} cannot be graded by sample {sample.id!r}. Match them by id.")
-    turns = tuple(_grade_turn(turn, sample) for turn in trace.turns)
+    marker = trace.prompts.get("marker", MARKER)
+    turns = tuple(_grade_turn(turn, sample, marker) for turn in trace.turns)
     transition = Transition.between(turns[0].verdict, turns[-1].verdict)
     kept = {name: getattr(trace, name) for name in Trace.model_fields if name != "turns"}
     return GradedTrace(**kept, turns=turns, transition=transition)
 
 
-def _grade_turn(turn: Turn, sample: Sample) -> GradedTurn:
-    graded = FAILED if turn.finish_reason == "error" else grade(turn.response, sample)
+def _grade_turn(turn: Turn, sample: Sample, marker: str) -> GradedTurn:
+    graded = FAILED if turn.finish_reason == "error" else grade(in_plain_marks(turn.response, marker), sample)
     return GradedTurn(**{name: getattr(turn, name) for name in Turn.model_fields}, **graded._asdict())
 
 

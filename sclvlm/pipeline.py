@@ -9,19 +9,21 @@ import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sclvlm.config import STAGES, AskSection, Config, ModelSection, TrainSection
+from sclvlm.config import STAGES, AskSection, Config
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import stage_inputs, stages_before, weights_hash
-from sclvlm.launch import count, is_main
-from sclvlm.preflight import check_inputs, read_samples
+from sclvlm.launch import count, index, is_main
+from sclvlm.preflight import check_inputs
 from sclvlm.progress import console
 from sclvlm.prompts import load_prompt
-from sclvlm.records import GradedTrace, Sample, Trace
+from sclvlm.questions import Questions, measured_models, questions_of
+from sclvlm.records import GradedTrace
 from sclvlm.runs import Stage, environment, locked
+from sclvlm.self_correction.journal import answered, key_of, merge, wanted
 from sclvlm.storage import read_records, repair_torn_line, write_json, write_records, write_text
 
 Facts = dict[str, Any]
@@ -46,7 +48,7 @@ def run_stages(config: Config, names: tuple[str, ...], redo: str | None = None) 
     """Execute stages in order, skipping those that are done; `redo` names the first to make anew.
 
     Nothing is written or removed before everything that can be checked was found well. Of several processes the main
-    one does that, and calls the others to training; they return nothing.
+    one does that, and calls the others to asking and training; they return nothing.
     """
     if count() == 1:
         return _run_stages(config, names, redo)
@@ -60,10 +62,18 @@ def run_stages(config: Config, names: tuple[str, ...], redo: str | None = None) 
             with leading():
                 facts = _run_stages(config, names, redo)
         else:
-            for name in tasks():
-                STAGE_FUNCTIONS[name](Job.of(config, name))
+            for task in tasks():
+                _take_part(config, task)
     part()
     return facts
+
+
+def _take_part(config: Config, task: str) -> None:
+    """What a process other than the main one does for a task."""
+    if task == "train":
+        train(Job.of(config, task))
+    else:
+        _answer(questions_of(config)[task])
 
 
 def _run_stages(config: Config, names: tuple[str, ...], redo: str | None) -> list[Facts]:
@@ -134,12 +144,10 @@ def _run_stage(job: Job, number: int, total: int) -> Facts:
 
 def infer(job: Job) -> Facts:
     """Both turns on the training questions: traces.jsonl."""
-    config, ask = job.config, _section(job.config.infer)
-    traces = job.stage.folder / "traces.jsonl"
-    samples = _samples(config.data.samples, ask.limit)
-    _ask(config, ask, samples, traces, adapter=config.model.adapter, what="infer")
-    failed = [trace.failed for trace in read_records(traces, Trace)]
-    return {"traces": str(traces), "count": len(failed), "failed": sum(failed)}
+    questions = questions_of(job.config)["infer"]
+    _ask(questions)
+    found = answered(questions.traces)
+    return {"traces": str(questions.traces), "count": len(found), "failed": found.total}
 
 
 def label(job: Job) -> Facts:
@@ -150,7 +158,7 @@ def label(job: Job) -> Facts:
 
     config, folder = job.config, job.stage.folder
     settings = _section(config.label)
-    samples = by_id(_samples(config.data.samples, _section(config.infer).limit))
+    samples = by_id(questions_of(config)["infer"].samples)
     graded = grade_file(config.folder / "infer" / "traces.jsonl", samples, folder / "graded.jsonl")
     labeled = label_pairs(graded, samples, **settings.model_dump(), seed=config.run.seed)
     write_json(folder / "counts.json", labeled.counts)
@@ -201,27 +209,17 @@ def evaluate(job: Job) -> Facts:
     from sclvlm.metrics import summarize
     from sclvlm.metrics.official import official_by_turn
 
-    config, ask = job.config, _section(job.config.evaluate)
-    samples = _samples(config.data.test, ask.limit)
-    models = {"before": config.model} | ({"after": trained_model(config, config.train)} if config.train else {})
     facts: Facts = {}
-    for name, model in models.items():
-        folder, asked = job.stage.folder / name, config.model_copy(update={"model": model})
-        _ask(asked, ask, samples, folder / "traces.jsonl", adapter=model.adapter, what=f"evaluate {name}")
-        graded = grade_file(folder / "traces.jsonl", by_id(samples), folder / "graded.jsonl")
+    for name in measured_models(job.config):
+        questions = questions_of(job.config)[f"evaluate {name}"]
+        _ask(questions)
+        folder = questions.traces.parent
+        graded = grade_file(questions.traces, by_id(questions.samples), folder / "graded.jsonl")
         write_json(folder / "summary.json", summarize(graded).model_dump(mode="json"))
         if official := official_by_turn(graded, by_id(samples)):
             write_json(folder / "official.json", official)
         facts[name] = str(folder / "graded.jsonl")
     return facts
-
-
-def trained_model(config: Config, settings: TrainSection) -> ModelSection:
-    """Where and how to load what the train stage makes."""
-    folder = config.folder / "train"
-    adapted = {"adapter": str(folder / "adapter")}
-    whole = {"path": str(folder / "model"), "revision": None, "adapter": None}
-    return config.model.model_copy(update=adapted if settings.writes_adapter else whole)
 
 
 def report(job: Job) -> Facts:
@@ -236,7 +234,7 @@ def report(job: Job) -> Facts:
         list(read_records(run / "evaluate" / name / "graded.jsonl", GradedTrace)) for name in ("before", "after")
     )
     built = build_report(
-        samples=by_id(_samples(config.data.test, _section(config.evaluate).limit)),
+        samples=by_id(questions_of(config)["evaluate before"].samples),
         before=before,
         after=after,
         pair_counts=_read_json(run / "label" / "counts.json"),
@@ -262,35 +260,46 @@ STAGE_FUNCTIONS: dict[str, Callable[[Job], Facts]] = {
 }
 
 
-def _ask(
-    config: Config, ask: AskSection, samples: list[Sample], traces: Path, *, adapter: str | None, what: str
-) -> None:
-    """Hold the conversations that `traces` lacks; a model is loaded only if there are any."""
-    if _all_answered(samples, ask.draws, traces):
-        return
-    from sclvlm.models import load_policy
-    from sclvlm.self_correction import Dialogue, Origin, collect_traces
+def _ask(questions: Questions) -> None:
+    """Hold the conversations that are missing, by all processes; a model is loaded only if there are any."""
+    if not _all_answered(questions):
+        with _all_processes(questions.what):
+            _answer(questions)
+    merge(questions.traces, questions.samples, questions.ask.draws)
 
-    policy = load_policy(**{**config.model.model_dump(), "adapter": adapter})
+
+def _all_answered(questions: Questions) -> bool:
+    repair_torn_line(questions.traces)
+    done = answered(questions.traces)
+    asked = wanted(questions.samples, questions.ask.draws)
+    return len(done) > 0 and all(key_of(sample.id, draw) in done for sample, draw in asked)
+
+
+def _answer(questions: Questions) -> None:
+    """This process's share of the conversations; returns when all processes have come so far."""
+    from sclvlm.models import load_policy
+    from sclvlm.processes import counted, wait
+    from sclvlm.self_correction import Origin, collect_traces
+    from sclvlm.self_correction.conversing import Dialogue
+    from sclvlm.self_correction.shares import Share
+
+    config, ask = questions.config, questions.ask
+    policy = load_policy(**config.model.model_dump())
+    initial, review = load_prompt("initial", ask.initial, ask.marker), load_prompt("review", ask.review, ask.marker)
     collect_traces(
-        samples,
-        traces,
+        questions.samples,
+        questions.traces,
         engine=ENGINES[ask.engine](policy, config, ask),
-        dialogue=Dialogue(load_prompt("initial", ask.initial), load_prompt("review", ask.review), ask.turns),
+        dialogue=Dialogue(initial, review, ask.turns),
         origin=Origin(policy.ref, _sampling(ask), config.run.seed),
         draws=ask.draws,
         batch_size=ask.batch_size,
         max_failed_share=ask.max_failed_share,
-        what=what,
+        what=questions.what,
+        share=Share(index(), count()),
+        count_failed=partial(counted, questions.what) if count() > 1 else None,
     )
-
-
-def _all_answered(samples: list[Sample], draws: int, traces: Path) -> bool:
-    repair_torn_line(traces)
-    if not traces.is_file() or traces.stat().st_size == 0:
-        return False
-    keys = {trace.key for trace in read_records(traces, Trace)}
-    return keys >= {(sample.id, draw) for sample in samples for draw in range(draws)}
+    wait()
 
 
 def _in_process(policy: Any, config: Config, ask: AskSection) -> Any:
@@ -307,10 +316,6 @@ ENGINES: dict[str, Callable[[Any, Config, AskSection], Any]] = {"hf": _in_proces
 
 def _sampling(ask: AskSection) -> dict[str, Any]:
     return ask.model_dump(include={"temperature", "top_p", "max_new_tokens"})
-
-
-def _samples(path: str | None, limit: int | None) -> list[Sample]:
-    return list(islice(read_samples(str(path)), limit))
 
 
 def pairs_file(config: Config) -> Path:

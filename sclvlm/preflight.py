@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from array import array
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,12 @@ from typing import Any
 from sclvlm.config import AskSection, Config, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import READS
+from sclvlm.keys import hashed, repeated
 from sclvlm.prompts import load_prompt
 from sclvlm.records import Demonstration, PreferencePair, Sample, UnpairedCompletion
 from sclvlm.records.kinds import kind_of
 from sclvlm.screening import Screen
-from sclvlm.storage import read_records, unique_by
+from sclvlm.storage import count_records, read_records
 from sclvlm.suites import is_suite, suite_samples
 
 
@@ -45,8 +48,8 @@ def _check_exists(key: str, path: str | None) -> None:
 
 
 def _check_prompts(ask: AskSection) -> None:
-    load_prompt("initial", ask.initial)
-    load_prompt("review", ask.review)
+    load_prompt("initial", ask.initial, ask.marker)
+    load_prompt("review", ask.review, ask.marker)
 
 
 def _check_model(config: Config) -> None:
@@ -92,21 +95,52 @@ def _check_records(config: Config, stages: set[str]) -> None:
         if path is None or not any(key in READS[stage][0] for stage in stages):
             continue
         samples = read_samples(path)
-        first = list(islice(samples, ask.limit if ask else None))
-        for _ in samples:  # the lines behind the limit are only read
-            pass
+        missing: list[_Missing] = []
         if ask and name in stages and ask.max_failed_share == 0:
-            _check_images(Path(path), first)
+            missing = _missing_images(islice(samples, ask.limit))
+        for _ in samples:  # the other lines are only read
+            pass
+        _check_missing(Path(path), missing)
     for file in (config.data.pairs, config.data.held_out) if "train" in stages else ():
         if file is not None:
             _check_images(Path(file), _training_records(Path(file), strict=config.data.strict))
 
 
+@dataclasses.dataclass(frozen=True)
+class SampleFile:
+    """The first `limit` samples of a file or suite, all without one, read anew each time they are gone through."""
+
+    path: Path
+    limit: int | None = None
+
+    def __iter__(self) -> Iterator[Sample]:
+        return islice(_samples(self.path), self.limit)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
+        count = sum(1 for _ in self) if is_suite(str(self.path)) else count_records(self.path)
+        return count if self.limit is None else min(count, self.limit)
+
+
 def read_samples(path: str) -> Iterator[Sample]:
-    """The samples of a file, or of a suite; raises SclvlmError for a broken line or an id that stands twice."""
-    if is_suite(path):
-        return suite_samples(Path(path))
-    return unique_by(read_records(Path(path), Sample), lambda sample: sample.id, Path(path))
+    """The samples of a file, or of a suite.
+
+    Raises SclvlmError for a broken line, and at the end for an id that stands twice.
+    """
+    ids = array("Q")
+    for sample in _samples(Path(path)):
+        ids.append(hashed(sample.id))
+        yield sample
+    if twice := repeated(ids):
+        name = next(sample.id for sample in _samples(Path(path)) if hashed(sample.id) in twice)
+        raise SclvlmError(f"{path}: id {name!r} stands twice. Every record needs an id of its own.")
+
+
+def _samples(path: Path) -> Iterator[Sample]:
+    return suite_samples(path) if is_suite(str(path)) else read_records(path, Sample)
 
 
 def _training_records(
@@ -115,8 +149,20 @@ def _training_records(
     return read_records(path, kind_of(path), skip=Screen(strict).skips)
 
 
+_Missing = tuple[str, str]  # the record's id and the image
+
+
 def _check_images(path: Path, records: Iterable[Sample | PreferencePair | Demonstration | UnpairedCompletion]) -> None:
-    missing = [(record.id, image) for record in records for image in record.images if not Path(image).is_file()]
+    _check_missing(path, _missing_images(records))
+
+
+def _missing_images(
+    records: Iterable[Sample | PreferencePair | Demonstration | UnpairedCompletion],
+) -> list[_Missing]:
+    return [(record.id, image) for record in records for image in record.images if not Path(image).is_file()]
+
+
+def _check_missing(path: Path, missing: list[_Missing]) -> None:
     if missing:
         name, image = missing[0]
         raise SclvlmError(

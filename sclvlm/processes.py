@@ -56,6 +56,12 @@ def wait() -> None:
         dist.barrier(group=_group())
 
 
+def counted(name: str, amount: int) -> int:
+    """The sum of the amounts that any process has counted under `name`, this one included; at any time, by any one."""
+    store = dist.distributed_c10d._get_default_store()
+    return int(store.add(f"sclvlm/{name}", amount))
+
+
 @contextmanager
 def loss_told() -> Iterator[None]:
     """Raises SclvlmError for what torch says when another process has ended within this block."""
@@ -66,7 +72,8 @@ def loss_told() -> Iterator[None]:
             raise
         raise SclvlmError(
             f"another of the {count()} processes has ended, so this one (process {index()}) can't go on. Its own "
-            "message, or the launcher's, says why. Start the command again: training goes on from the last checkpoint."
+            "message, or the launcher's, says why. Start the command again: what was answered is kept, and "
+            "training goes on from the last checkpoint."
         ) from error
 
 

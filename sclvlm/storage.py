@@ -47,6 +47,31 @@ def read_records(
         raise SclvlmError(f"{path}: the file is empty, expected at least one {model.__name__} record a line.")
 
 
+def read_placed(path: Path, model: type[R]) -> Iterator[tuple[int, R]]:
+    """The records of a file that is being appended to, each with the byte its line starts at.
+
+    No file, and a file without a record, hold none; a last line without its end is passed over. Raises SclvlmError
+    naming file:line:field for a line that breaks the record's rules.
+    """
+    if not path.is_file():
+        return
+    start = 0
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.endswith(b"\n") and line.strip():
+                where = f"{path}:{number}"
+                yield start, _record(_object(line, where), where, model, path.parent)
+            start += len(line)
+
+
+def count_records(path: Path) -> int:
+    """How many lines of `path` hold something; none where there is no file."""
+    if not path.is_file():
+        return 0
+    with path.open("rb") as lines:
+        return sum(1 for line in lines if line.strip())
+
+
 def write_records(path: Path, records: Iterable[Record]) -> int:
     """Write all `records` to `path`, which appears whole or not at all. Returns how many."""
     count = 0
@@ -210,13 +235,3 @@ def _check_inside(images: Iterable[str], resolved: Iterable[str], root: Path, wh
     for image, path in zip(images, resolved, strict=True):
         if not Path(path).is_relative_to(root):
             raise SclvlmError(f"{where}: images: {image!r} leaves the folder of the file. Keep images beside it.")
-
-
-def unique_by(records: Iterable[R], key: Callable[[R], Any], where: Path) -> Iterator[R]:
-    """`records` unchanged; raises SclvlmError at the first whose key was seen before."""
-    seen = set()
-    for record in records:
-        if (value := key(record)) in seen:
-            raise SclvlmError(f"{where}: id {value!r} stands twice. Every record needs an id of its own.")
-        seen.add(value)
-        yield record

@@ -18,7 +18,8 @@ from sclvlm import __version__
 from sclvlm.cli import app
 from sclvlm.config import STAGES
 from sclvlm.errors import SclvlmError
-from sclvlm.records import ModelRef, PreferencePair, Sample, Trace, Turn, text_message
+from sclvlm.questions import Questions
+from sclvlm.records import ModelRef, PreferencePair, Trace, Turn, text_message
 from sclvlm.storage import write_records
 
 ROOT = Path(__file__).parents[1]
@@ -154,7 +155,7 @@ def test_a_missing_data_file_is_named(tmp_path: Path) -> None:
 
 def test_an_unknown_prompt_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     found = error(invoke("infer", asking(tmp_path, GOOD, review="harsh")), 2)
-    assert found.startswith("review prompt: expected one of critique, details, context, complete, again, or ")
+    assert found.startswith("review prompt: expected one of critique, details, context, complete, again, oracle, or ")
 
 
 def test_redo_of_no_stage_is_answered_with_the_stages(tmp_path: Path) -> None:
@@ -252,8 +253,8 @@ def two_turns(name: str) -> Trace:
 def stub_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every sample is answered wrong, then right."""
 
-    def ask(config: Any, ask: Any, samples: list[Sample], traces: Path, **_: Any) -> None:
-        write_records(traces, [two_turns(sample.id) for sample in samples])
+    def ask(questions: Questions) -> None:
+        write_records(questions.traces, [two_turns(sample.id) for sample in questions.samples])
 
     monkeypatch.setattr("sclvlm.pipeline._ask", ask)
     monkeypatch.setattr("sclvlm.preflight._check_model", lambda config: None)

@@ -28,11 +28,11 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "runs",
         "fingerprints",
     ),
-    "judgement": ("grading", "labeling", "metrics", "reporting", "viewing"),
+    "judgement": ("keys", "grading", "labeling", "metrics", "reporting", "viewing"),
     "mathematics": ("losses", "objective"),
     "models": ("models", "rendering", "attention", "layouts", "features", "tuning", "agents", "processes"),
     "batches": ("encodings", "collation", "trajectories", "collators", "references", "engines", "rollouts"),
-    "stages": ("self_correction", "trainer", "training", "evaluation", "preflight", "pipeline"),
+    "stages": ("self_correction", "trainer", "training", "evaluation", "preflight", "questions", "pipeline"),
     "door": ("cli", "__main__"),
 }
 # What a floor may import from outside, beside the standard library and what the floors below may.

@@ -17,6 +17,7 @@ from sclvlm.config import Config, load_config
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import stage_inputs
 from sclvlm.pipeline import made_pairs, run_stages
+from sclvlm.questions import Questions, questions_of
 from sclvlm.records import ModelRef, PreferencePair, Sample, Trace, Turn, text_message
 from sclvlm.storage import read_records, write_json, write_records
 
@@ -79,10 +80,10 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Models are stubbed: infer mends even questions and spoils odd ones; what was asked is listed."""
     asked: list[str] = []
 
-    def ask(config: Any, ask: Any, samples: Any, traces: Path, *, adapter: str | None, what: str) -> None:
-        asked.append(what)
+    def ask(questions: Questions) -> None:
+        asked.append(questions.what)
         sides = (("B", "A"), ("A", "B"))
-        write_records(traces, [trace(number, *sides[number % 2]) for number, _ in enumerate(samples)])
+        write_records(questions.traces, [trace(n, *sides[n % 2]) for n in range(len(questions.samples))])
 
     def fine_tune(job: pipeline.Job) -> pipeline.Facts:
         asked.append("train")
@@ -246,24 +247,21 @@ def test_label_and_report_load_no_torch(load: Load, asked: list[str], file: Path
     subprocess.run([sys.executable, "-c", code, str(file)], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_a_model_is_not_loaded_when_every_question_is_answered(load: Load, tmp_path: Path) -> None:
-    traces = tmp_path / "traces.jsonl"
-    write_records(traces, [trace(number, "A", "A") for number in range(NUMBER)])
-    ask = load().infer
-    assert ask is not None
-    samples = [sample(number) for number in range(NUMBER)]
-    pipeline._ask(load("model.path=nowhere/at/all"), ask, samples, traces, adapter=None, what="infer")
+def test_a_model_is_not_loaded_when_every_question_is_answered(load: Load) -> None:
+    questions = questions_of(load("model.path=nowhere/at/all"))["infer"]
+    write_records(questions.traces, [trace(number, "A", "A") for number in range(NUMBER)])
+    pipeline._ask(questions)
 
 
 @pytest.mark.parametrize(
     ("torn", "draws"), [('{"id": "q', 1), ("", 2)], ids=["the last line is torn", "a second draw is wanted"]
 )
-def test_a_question_without_its_answer_is_seen(tmp_path: Path, torn: str, draws: int) -> None:
-    traces = tmp_path / "traces.jsonl"
-    write_records(traces, [trace(0, "A", "A")])
-    with traces.open("a") as file:
+def test_a_question_without_its_answer_is_seen(load: Load, torn: str, draws: int) -> None:
+    questions = questions_of(load(f"infer.draws={draws}", f"infer.limit={3 - draws}"))["infer"]
+    write_records(questions.traces, [trace(0, "A", "A")])
+    with questions.traces.open("a") as file:
         file.write(torn)
-    assert not pipeline._all_answered([sample(0), sample(1)][: 3 - draws], draws, traces)
+    assert not pipeline._all_answered(questions)
 
 
 # What makes a stage stale.

@@ -10,7 +10,8 @@ from sclvlm.engines import Opening, Reply
 from sclvlm.errors import SclvlmError
 from sclvlm.prompts import INITIAL, REVIEW
 from sclvlm.records import AnswerKind, Message, ModelRef, Sample, Trace, message_text
-from sclvlm.self_correction import Dialogue, Origin, collect_traces
+from sclvlm.self_correction import Origin, collect_traces
+from sclvlm.self_correction.conversing import Dialogue
 from sclvlm.storage import read_records
 
 ORIGIN = Origin(model=ModelRef(path="stub"), sampling={"temperature": 0.0}, seed=3)

@@ -16,7 +16,6 @@ from sclvlm.storage import (
     file_hash,
     read_records,
     repair_torn_line,
-    unique_by,
     write_json,
     write_records,
     write_text,
@@ -186,11 +185,6 @@ def test_an_appended_record_is_on_disk_at_once(file: Path) -> None:
     with RecordAppender(file) as appender:
         appender.append(sample("1"))
         assert [one.id for one in read_records(file, Sample)] == ["1"]
-
-
-def test_an_id_that_stands_twice_is_an_error(file: Path) -> None:
-    with pytest.raises(SclvlmError, match=r"samples\.jsonl: id '1' stands twice"):
-        list(unique_by([sample("1"), sample("2"), sample("1")], lambda one: one.id, file))
 
 
 def test_a_file_hash_is_the_sha256_of_its_bytes(file: Path) -> None:

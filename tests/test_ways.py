@@ -19,7 +19,7 @@ from sclvlm import pipeline, training
 from sclvlm.collation import Collator, logps
 from sclvlm.config import AskSection, Config, DataSection, ModelSection, RunSection, TrainSection
 from sclvlm.models import Policy, load_policy
-from sclvlm.pipeline import trained_model
+from sclvlm.questions import trained_model
 from sclvlm.rendering import Renderer
 from sclvlm.training import merge, train
 from sclvlm.tuning import Lora, tune
@@ -178,10 +178,12 @@ def test_evaluation_asks_the_model_as_it_was_and_as_it_is(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, str | None]] = []
-    monkeypatch.setattr(pipeline, "_ask", lambda config, *_, adapter, what: asked.append((config.model.path, adapter)))
+    monkeypatch.setattr(
+        pipeline, "_ask", lambda each: asked.append((each.config.model.path, each.config.model.adapter))
+    )
     monkeypatch.setattr("sclvlm.evaluation.grade_file", lambda *_: [])
     monkeypatch.setattr("sclvlm.metrics.summarize", lambda _: SimpleNamespace(model_dump=lambda mode: {}))
-    monkeypatch.setattr(pipeline, "_samples", lambda *_: [])
+    monkeypatch.setattr("sclvlm.evaluation.by_id", lambda _: {})
     given = config(tmp_path, section(Path("bare"), adapter="start"), settings(WAYS[way]))
     pipeline.evaluate(pipeline.Job.of(given.model_copy(update={"evaluate": AskSection()}), "evaluate"))
     trained = {"all in full": (f"{tmp_path}/train/model", None), "adapters": ("bare", f"{tmp_path}/train/adapter")}

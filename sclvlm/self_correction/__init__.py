@@ -1,0 +1,129 @@
+"""Ask, generate, reconsider, generate, keep the trace: the two turns over any number of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+from sclvlm.engines import Engine
+from sclvlm.errors import SclvlmError
+from sclvlm.progress import progress
+from sclvlm.prompts import MARKER
+from sclvlm.records import ModelRef, Sample, Trace, Turn
+from sclvlm.self_correction.conversing import Conversation, Dialogue, converse
+from sclvlm.self_correction.journal import answered, key_of, own_file, wanted
+from sclvlm.self_correction.shares import Share, dealt
+from sclvlm.storage import RecordAppender
+
+T = TypeVar("T")
+ALONE = Share()
+
+
+class Samples(Protocol):
+    """Samples that can be gone through more than once, and need not be in memory together."""
+
+    def __iter__(self) -> Iterator[Sample]: ...
+
+    def __len__(self) -> int: ...
+
+
+class Origin(NamedTuple):
+    """What every trace of a run has in common."""
+
+    model: ModelRef
+    sampling: dict[str, float | int]
+    seed: int
+
+
+def collect_traces(
+    samples: Samples,
+    path: Path,
+    *,
+    engine: Engine,
+    dialogue: Dialogue,
+    origin: Origin,
+    draws: int,
+    batch_size: int,
+    max_failed_share: float,
+    what: str,
+    share: Share = ALONE,
+    count_failed: Callable[[int], int] | None = None,
+) -> None:
+    """Append the traces that `path` and the files beside it don't hold yet, `draws` for each sample, in order.
+
+    share: of several processes each calls this with its own, and appends to a file of its own; `journal.merge` makes
+    one of them when all have ended. count_failed: adds to the failures of this run and returns their sum over all
+    processes. A sample that can't be answered is kept with its reason; more than `max_failed_share` of all raise
+    SclvlmError. What was appended before is complete, so a killed run goes on where it stopped. Memory holds a batch,
+    and 16 bytes for each trace there was.
+    """
+    done, total = answered(path), len(samples) * draws
+    count_failed = count_failed or _Sum()
+    mine = dealt(samples, share, together=max(batch_size // draws, 1))
+    left = (asked for asked in wanted(mine, draws) if key_of(asked[0].id, asked[1]) not in done)
+    with RecordAppender(own_file(path, share)) as file, progress(what, total, min(len(done), total)) as advance:
+        for batch in _batches(left, batch_size):
+            for conversation in converse(batch, engine, dialogue):
+                if conversation.error:
+                    failed = done.total + count_failed(1)
+                    if failed > max_failed_share * total:
+                        raise _too_many(conversation, failed, total, max_failed_share) from conversation.error
+                file.append(_trace(conversation, dialogue, origin))
+            advance(len(batch) * share.count)  # as if the others were as far
+
+
+class _Sum:
+    """Counts within one process."""
+
+    def __init__(self) -> None:
+        self.sum = 0
+
+    def __call__(self, amount: int) -> int:
+        self.sum += amount
+        return self.sum
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    source = iter(items)
+    while batch := list(islice(source, size)):
+        yield batch
+
+
+def _trace(conversation: Conversation, dialogue: Dialogue, origin: Origin) -> Trace:
+    marker = {"marker": dialogue.initial.marker} if dialogue.initial.marker != MARKER else {}
+    return Trace(
+        id=conversation.opening.id,
+        draw=conversation.opening.draw,
+        turns=tuple(_turns(conversation)),
+        model=origin.model,
+        sampling=origin.sampling,
+        prompts={"initial": str(dialogue.initial), "refine": str(dialogue.review), **marker},
+        seed=origin.seed,
+        meta={"error": conversation.reason} if conversation.error else {},
+    )
+
+
+def _turns(conversation: Conversation) -> Iterator[Turn]:
+    first = [conversation.opening.message]
+    if conversation.error:
+        yield Turn(role="initial", prompt=first, response="", num_tokens=0, finish_reason="error")
+        return
+    prompts = [first, *([message] for message in conversation.follow_ups)]
+    for number, (prompt, reply) in enumerate(zip(prompts, conversation.replies, strict=True)):
+        yield Turn(
+            role="refined" if number else "initial",
+            prompt=prompt,
+            response=reply.text,
+            num_tokens=reply.num_tokens,
+            finish_reason=reply.finish_reason,
+            logp=reply.logp,
+        )
+
+
+def _too_many(conversation: Conversation, failed: int, total: int, limit: float) -> SclvlmError:
+    return SclvlmError(
+        f"sample {conversation.opening.id!r}: {conversation.reason} {failed} of {total} failed, at most {limit:.1%} "
+        "may. To keep such samples with their reason and go on, raise max_failed_share."
+    )

@@ -1,0 +1,70 @@
+"""The files that hold the traces of a run while it grows: one a process, read together, made one at the end.
+
+A process alone appends to `traces.jsonl`. Each of several appends to a file of its own beside it, so that no two
+write to one file; those files, of however many processes, are part of what is there until they are merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from sclvlm.keys import KeyIndex
+from sclvlm.records import Sample, Trace
+from sclvlm.self_correction.shares import Share
+from sclvlm.storage import AtomicFile, read_placed
+
+FILES = 1 << 16  # more files than there are processes: a place is offset * FILES + file
+
+
+def own_file(traces: Path, share: Share) -> Path:
+    """Where the process of `share` appends."""
+    return traces if share.count == 1 else traces.with_name(f"{traces.stem}.part-{share.index}{traces.suffix}")
+
+
+def parts(traces: Path) -> list[Path]:
+    """The files that several processes wrote beside `traces` and that were not merged yet."""
+    return sorted(traces.parent.glob(f"{traces.stem}.part-*{traces.suffix}"))
+
+
+def answered(traces: Path) -> KeyIndex:
+    """The keys of all that was answered, in `traces` or beside it: 1 for those that failed, 0 for the others."""
+    files = [traces, *parts(traces)]
+    return KeyIndex((key_of(*trace.key), trace.failed) for file in files for _, trace in read_placed(file, Trace))
+
+
+def key_of(sample: str, draw: int) -> str:
+    """The key of one conversation."""
+    return f"{draw} {sample}"
+
+
+def wanted(samples: Iterable[Sample], draws: int) -> Iterator[tuple[Sample, int]]:
+    """Every conversation asked for, in order."""
+    return ((sample, draw) for sample in samples for draw in range(draws))
+
+
+def merge(traces: Path, samples: Iterable[Sample], draws: int) -> None:
+    """Bring everything into `traces`, in the order of `samples`, and remove the other files; nothing without others.
+
+    `traces` is replaced at once, and the others go only then: whenever this is killed, nothing is lost.
+    """
+    others = parts(traces)
+    if not others:
+        return
+    files = [traces, *others]
+    places = KeyIndex(
+        (key_of(*trace.key), start * FILES + number)
+        for number, file in enumerate(files)
+        for start, trace in read_placed(file, Trace)
+    )
+    with ExitStack() as stack:
+        opened = {number: stack.enter_context(file.open("rb")) for number, file in enumerate(files) if file.is_file()}
+        whole = stack.enter_context(AtomicFile(traces))
+        for sample, draw in wanted(samples, draws):
+            if (place := places.get(key_of(sample.id, draw))) is not None:
+                start, number = divmod(place, FILES)
+                opened[number].seek(start)
+                whole.write(opened[number].readline().decode())
+    for file in others:
+        file.unlink()
