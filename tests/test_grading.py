@@ -137,3 +137,8 @@ def test_grading_again_changes_nothing() -> None:
 def test_a_trace_of_another_sample_is_an_error() -> None:
     with pytest.raises(SclvlmError, match="'other' cannot be graded by sample 's'"):
         grade_trace(trace("red", id="other"), sample())
+
+
+def test_an_answer_is_read_from_between_the_markers_it_was_asked_for() -> None:
+    said = trace("A or <a>B</a> or A", "<a>A</a> or B").model_copy(update={"prompts": {"marker": "<a> </a>"}})
+    assert [turn.answer for turn in grade_trace(said, LETTER).turns] == ["B", "A"]

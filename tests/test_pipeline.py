@@ -273,6 +273,8 @@ def test_a_question_without_its_answer_is_seen(load: Load, torn: str, draws: int
         ("infer", "infer.temperature=0.5"),
         ("infer", "run.seed=1"),
         ("infer", "infer.review=again"),
+        ("infer", "infer.review=oracle"),
+        ("infer", "infer.marker=%%"),
         ("label", "infer.temperature=0.5"),
         ("label", "label.unparsed=rejected"),
         ("train", "label.unparsed=rejected"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sclvlm.errors import ConfigError
-from sclvlm.prompts import INITIAL, REVIEW, Prompt, initial_message, load_prompt, review_message
+from sclvlm.prompts import INITIAL, REVIEW, Prompt, in_plain_marks, initial_message, load_prompt, review_message
 from sclvlm.records import AnswerKind, Sample, count_images, message_text
 
 PLAIN = Prompt("plain", 1, "{hint}{question}\n{options}Answer.")
@@ -130,3 +130,59 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_the_bare_prompt_says_no_more_than_the_question() -> None:
     sample = Sample(id="s", question="Which?", kind=AnswerKind.CHOICE, choices=("one", "two"), answer="A")
     assert message_text(initial_message(INITIAL["bare"], sample)) == "Which?"
+
+
+def test_the_oracle_is_the_neutral_control_where_an_answer_is_right() -> None:
+    assert load_prompt("review", "oracle").text == REVIEW["again"].text
+
+
+def test_a_yaml_file_gives_a_review_that_knows_the_answer(tmp_path: Path) -> None:
+    prompt = load_prompt("review", own(tmp_path, "mine: {review: Again., review_wrong: 'No. Again.'}"))
+    said = [message_text(review_message(prompt, wrong=wrong)) for wrong in (False, True)]
+    assert said == ["Again.", "No. Again."]
+
+
+def test_a_review_that_knows_nothing_says_the_same_of_a_wrong_answer() -> None:
+    assert review_message(REVIEW["again"], wrong=True) == review_message(REVIEW["again"])
+
+
+def test_what_is_said_of_wrong_answers_must_be_text(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'mine': review_wrong must be a text, got 3"):
+        load_prompt("review", own(tmp_path, "mine: {review: x, review_wrong: 3}"))
+
+
+@pytest.mark.parametrize(
+    ("marker", "asked"),
+    [
+        ("##", "between two ## marks."),
+        ("%%", "between two %% marks."),
+        ("<a> </a>", "between <a> and </a>."),
+        (r"\boxed{ }", r"between \boxed{ and }."),
+    ],
+)
+def test_the_marker_is_what_one_asks_for(marker: str, asked: str, tmp_path: Path) -> None:
+    first, review = load_prompt("initial", "direct", marker), load_prompt("review", "again", marker)
+    assert message_text(initial_message(first, sample())).endswith(asked)
+    assert message_text(review_message(review)).endswith(asked)
+    mine = load_prompt("initial", own(tmp_path, "mine: {initial: 'Say it {marked}.'}"), marker)
+    assert message_text(initial_message(mine, sample())) == f"Say it {asked}"
+
+
+@pytest.mark.parametrize("marker", ["", "a b c", "a  b", " a"])
+def test_a_marker_is_one_mark_or_two(marker: str) -> None:
+    with pytest.raises(ConfigError, match="marker: expected a mark, or an opening and a closing one"):
+        load_prompt("initial", "direct", marker)
+
+
+@pytest.mark.parametrize(
+    ("text", "marker", "plain"),
+    [
+        ("So ## B ##", "##", "So ## B ##"),
+        ("So %%B%%", "%%", "So ##B##"),
+        ("So <a>B</a>!", "<a> </a>", "So ## B ##!"),
+        ("<a>A</a> or <a>B</a>", "<a> </a>", "## A ## or ## B ##"),
+        ("So <a>B", "<a> </a>", "So <a>B"),
+    ],
+)
+def test_what_stands_between_own_markers_is_read_as_between_ours(text: str, marker: str, plain: str) -> None:
+    assert in_plain_marks(text, marker) == plain

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sclvlm.engines import Opening, Reply
+from sclvlm.engines import Engine, Opening, Reply
 from sclvlm.errors import SclvlmError
-from sclvlm.prompts import INITIAL, REVIEW
+from sclvlm.prompts import INITIAL, REVIEW, load_prompt, review_message
 from sclvlm.records import AnswerKind, Message, ModelRef, Sample, Trace, message_text
 from sclvlm.self_correction import Origin, collect_traces
 from sclvlm.self_correction.conversing import Dialogue
@@ -41,11 +41,15 @@ def samples(*ids: str) -> list[Sample]:
     return [Sample(id=each, question=f"What is {each}?", kind=AnswerKind.TEXT, answer="x") for each in ids]
 
 
-def collect(wanted: Sequence[Sample], path: Path, engine: Stub, **changes: Any) -> list[Trace]:
-    turns = changes.pop("turns", 2)
+def ask(wanted: Sequence[Sample], path: Path, engine: Engine, **changes: Any) -> None:
+    turns, review = changes.pop("turns", 2), changes.pop("review", REVIEW["again"])
     settings = {"draws": 1, "batch_size": 2, "max_failed_share": 0.0, "what": "test", **changes}
-    dialogue = Dialogue(INITIAL["direct"], REVIEW["again"], turns)
+    dialogue = Dialogue(INITIAL["direct"], review, turns)
     collect_traces(wanted, path, engine=engine, dialogue=dialogue, origin=ORIGIN, **settings)
+
+
+def collect(wanted: Sequence[Sample], path: Path, engine: Engine, **changes: Any) -> list[Trace]:
+    ask(wanted, path, engine, **changes)
     return list(read_records(path, Trace))
 
 
@@ -146,3 +150,112 @@ def test_a_higher_limit_lets_a_stopped_run_go_on(tmp_path: Path) -> None:
         collect(wanted, path, Stub(), max_failed_share=0.25)
     traces = collect(wanted, path, Stub(), max_failed_share=0.5)
     assert [trace.id for trace in traces] == ["bad1", "b", "bad2", "d"]
+
+
+def test_a_failing_sample_is_searched_for_by_halves(tmp_path: Path) -> None:
+    engine = Stub()
+    collect(samples("a", "b", "c", "d", "bad"), tmp_path / "t.jsonl", engine, batch_size=8, max_failed_share=1.0)
+    assert engine.asked == [
+        ["a", "b", "c", "d", "bad"],
+        ["a", "b"],
+        ["c", "d", "bad"],
+        ["c"],
+        ["d", "bad"],
+        ["d"],
+        ["bad"],
+    ]
+
+
+class Failing(Stub):
+    """Fails on `bad` in a way of its own."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def converse(self, openings: Sequence[Opening], follow_ups: Sequence[Message]) -> list[list[Reply]]:
+        if any(opening.id == "bad" for opening in openings):
+            raise self.error
+        return super().converse(openings, follow_ups)
+
+
+def test_an_engines_own_error_is_kept_with_its_type(tmp_path: Path) -> None:
+    engine = Failing(ValueError("aspect ratio must be below 200, got 300\nmore"))
+    traces = collect(samples("a", "bad"), tmp_path / "t.jsonl", engine, max_failed_share=0.5)
+    assert [trace.failed for trace in traces] == [False, True]
+    assert traces[1].meta["error"] == "ValueError: aspect ratio must be below 200, got 300"
+
+
+def test_a_device_that_fails_is_not_blamed_on_a_sample(tmp_path: Path) -> None:
+    engine = Failing(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    with pytest.raises(SclvlmError, match="the device fails: CUDA error"):
+        collect(samples("a", "bad"), tmp_path / "t.jsonl", engine, max_failed_share=1.0)
+
+
+class Guessing(Stub):
+    """Says what its guesses for each sample say, one a turn, and notes the reviews it heard."""
+
+    def __init__(self, **guesses: str) -> None:
+        super().__init__()
+        self.guesses, self.heard = guesses, dict[str, list[str]]()
+
+    def converse(self, openings: Sequence[Opening], follow_ups: Sequence[Message]) -> list[list[Reply]]:
+        said = super().converse(openings, follow_ups)
+        self.heard |= {opening.id: [message_text(each) for each in follow_ups] for opening in openings}
+        return [
+            [
+                Reply(f"## {guess} ##" if guess != "?" else "", 3, "stop", None)
+                for guess in self.guesses[opening.id][: len(turns)]
+            ]
+            for opening, turns in zip(openings, said, strict=True)
+        ]
+
+
+ORACLE = load_prompt("review", "oracle")
+RIGHT, WRONG = (message_text(review_message(ORACLE, wrong=wrong)) for wrong in (False, True))
+
+
+def test_the_oracle_says_that_an_answer_is_wrong_only_where_it_is(tmp_path: Path) -> None:
+    engine = Guessing(a="xx", b="yx", c="?x", d="yy")
+    traces = collect(samples("a", "b", "c", "d"), tmp_path / "t.jsonl", engine, review=ORACLE, batch_size=4)
+    assert engine.heard == {"a": [RIGHT], "b": [WRONG], "c": [RIGHT], "d": [WRONG]}
+    assert [message_text(trace.turns[1].prompt[0]) for trace in traces] == [RIGHT, WRONG, RIGHT, WRONG]
+    assert [trace.turns[1].response for trace in traces] == ["## x ##", "## x ##", "## x ##", "## y ##"]
+    assert "wrong" in WRONG
+    assert "wrong" not in RIGHT
+
+
+def test_the_oracle_judges_each_answer_before_a_review(tmp_path: Path) -> None:
+    engine = Guessing(a="yxy", b="yyx", c="xyy")
+    collect(samples("a", "b", "c"), tmp_path / "t.jsonl", engine, review=ORACLE, turns=3, batch_size=3)
+    assert engine.heard == {"a": [WRONG, RIGHT], "b": [WRONG, WRONG], "c": [RIGHT, WRONG]}
+
+
+def test_without_a_review_the_oracle_says_nothing(tmp_path: Path) -> None:
+    engine = Guessing(a="y")
+    [trace] = collect(samples("a"), tmp_path / "t.jsonl", engine, review=ORACLE, turns=1)
+    assert (len(trace.turns), engine.asked) == (1, [["a"]])
+
+
+class Fickle(Guessing):
+    """Answers otherwise when asked again."""
+
+    def converse(self, openings: Sequence[Opening], follow_ups: Sequence[Message]) -> list[list[Reply]]:
+        said = super().converse(openings, follow_ups)
+        self.guesses = {name: guesses[::-1] for name, guesses in self.guesses.items()}
+        return said
+
+
+def test_the_oracle_needs_an_engine_that_answers_the_same_twice(tmp_path: Path) -> None:
+    with pytest.raises(SclvlmError, match=r"sample 'a' was answered otherwise when it was asked again"):
+        collect(samples("a"), tmp_path / "t.jsonl", Fickle(a="xy"), review=ORACLE)
+
+
+def test_a_marker_of_ones_own_is_told_in_the_trace(tmp_path: Path) -> None:
+    dialogue = Dialogue(load_prompt("initial", "direct", "<a> </a>"), REVIEW["again"], 1)
+    settings: dict[str, Any] = {"draws": 1, "batch_size": 1, "max_failed_share": 0.0, "what": "test"}
+    path = tmp_path / "t.jsonl"
+    collect_traces(samples("a"), path, engine=Stub(), dialogue=dialogue, origin=ORIGIN, **settings)
+    [trace] = read_records(path, Trace)
+    assert trace.prompts["marker"] == "<a> </a>"
+    assert "between <a> and </a>." in message_text(trace.turns[0].prompt[0])

@@ -14,11 +14,10 @@ from sclvlm.prompts import MARKER
 from sclvlm.records import ModelRef, Sample, Trace, Turn
 from sclvlm.self_correction.conversing import Conversation, Dialogue, converse
 from sclvlm.self_correction.journal import answered, key_of, own_file, wanted
-from sclvlm.self_correction.shares import Share, dealt
+from sclvlm.self_correction.shares import ALONE, Share, dealt
 from sclvlm.storage import RecordAppender
 
 T = TypeVar("T")
-ALONE = Share()
 
 
 class Samples(Protocol):

@@ -16,6 +16,9 @@ class Share:
     count: int = 1
 
 
+ALONE = Share()
+
+
 def dealt(samples: Iterable[Sample], share: Share, *, together: int) -> Iterator[Sample]:
     """The samples of `share`, in order. Each sample belongs to one share, whatever has been answered before.
 
