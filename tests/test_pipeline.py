@@ -274,7 +274,7 @@ def test_a_question_without_its_answer_is_seen(load: Load, torn: str, draws: int
         ("infer", "run.seed=1"),
         ("infer", "infer.review=again"),
         ("infer", "infer.review=oracle"),
-        ("infer", "infer.marker=%%"),
+        ("infer", "infer.marker=<a> </a>"),
         ("label", "infer.temperature=0.5"),
         ("label", "label.unparsed=rejected"),
         ("train", "label.unparsed=rejected"),

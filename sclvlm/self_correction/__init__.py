@@ -62,7 +62,8 @@ def collect_traces(
     count_failed = count_failed or _Sum()
     mine = dealt(samples, share, together=max(batch_size // draws, 1))
     left = (asked for asked in wanted(mine, draws) if key_of(asked[0].id, asked[1]) not in done)
-    with RecordAppender(own_file(path, share)) as file, progress(what, total, min(len(done), total)) as advance:
+    shown = min(len(done), total)
+    with RecordAppender(own_file(path, share)) as file, progress(what, total, shown) as advance:
         for batch in _batches(left, batch_size):
             for conversation in converse(batch, engine, dialogue):
                 if conversation.error:
@@ -70,7 +71,9 @@ def collect_traces(
                     if failed > max_failed_share * total:
                         raise _too_many(conversation, failed, total, max_failed_share) from conversation.error
                 file.append(_trace(conversation, dialogue, origin))
-            advance(len(batch) * share.count)  # as if the others were as far
+            steps = min(len(batch) * share.count, total - shown)  # as if the others were as far
+            shown += steps
+            advance(steps)
 
 
 class _Sum:
