@@ -20,6 +20,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from sclvlm.engines import Opening, Reply
 from sclvlm.engines.cache import RowCache
+from sclvlm.engines.context import check_fits
 from sclvlm.engines.drafts import Draft, Written
 from sclvlm.engines.sampling import RowSampler, row_seed
 from sclvlm.models import Policy, accepts, counts_positions, unwrapped
@@ -119,6 +120,8 @@ class _ContinuedTurns(_Turns):
     def reply(self, conversations: list[list[Message]], sampler: RowSampler) -> list[Reply]:
         self.cache.rejoin()
         rows, images = self._additions(conversations)
+        held = self.cache.mask.sum(1).tolist()
+        check_fits(self.policy.model.config, map(sum, zip(held, map(len, rows), strict=True)))
         ids, mask = pad(rows, self.policy.pad_id, left=True)
         logits = self._extend(ids.to(self.policy.device), mask.to(self.policy.device), images)
         draft = Draft(len(rows), self.engine.max_new_tokens, self.policy.stop_ids, logits.device)
@@ -168,6 +171,7 @@ class _ScratchTurns(_Turns):
     @torch.inference_mode()
     def reply(self, conversations: list[list[Message]], sampler: RowSampler) -> list[Reply]:
         rows, inputs = self.encode(conversations)
+        check_fits(self.policy.model.config, map(len, rows))
         written = write(self.policy, rows, inputs, sampler, max_new_tokens=self.engine.max_new_tokens)
         return [self.finish(each) for each in written]
 
