@@ -71,13 +71,17 @@ def run(
     _execute(config, overrides, None, redo, as_json=as_json, debug=debug)
 
 
+RedoThis = Annotated[bool, typer.Option("--redo", help="Make it, and what is behind it, anew.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be asked, and how many tokens it has.")]
+
+
 def _verb(stage: str, summary: str, examples: str) -> None:
     """Add the verb that executes one stage."""
 
     def verb(
         config: ConfigFile,
         overrides: Overrides = None,
-        redo: Annotated[bool, typer.Option("--redo", help="Make it, and what is behind it, anew.")] = False,
+        redo: RedoThis = False,
         as_json: AsJson = False,
         debug: Debug = False,
     ) -> None:
@@ -87,7 +91,27 @@ def _verb(stage: str, summary: str, examples: str) -> None:
     app.command(stage)(verb)
 
 
-_verb(
+def _asking_verb(stage: str, summary: str, examples: str) -> None:
+    """Add the verb that executes one stage, or shows what it would ask."""
+
+    def verb(
+        config: ConfigFile,
+        overrides: Overrides = None,
+        redo: RedoThis = False,
+        dry_run: DryRun = False,
+        as_json: AsJson = False,
+        debug: Debug = False,
+    ) -> None:
+        if dry_run:
+            _preview(config, overrides, stage, as_json=as_json, debug=debug)
+        else:
+            _execute(config, overrides, stage, stage if redo else None, as_json=as_json, debug=debug)
+
+    verb.__doc__ = f"{summary}\n\nExamples: `{examples}`, `{examples} --dry-run`"
+    app.command(stage)(verb)
+
+
+_asking_verb(
     "infer",
     "Answer and refine the questions of data.samples: traces.jsonl.",
     "sclvlm infer configs/demo.yaml",
@@ -96,7 +120,7 @@ _verb("label", "Grade the traces and make preference pairs: pairs.jsonl.", "sclv
 _verb(
     "train", "Fine-tune on the pairs: an adapter, or a model.", "sclvlm train configs/demo.yaml train.beta=0.2 --redo"
 )
-_verb("evaluate", "Answer data.test before and after training.", "sclvlm evaluate configs/demo.yaml")
+_asking_verb("evaluate", "Answer data.test before and after training.", "sclvlm evaluate configs/demo.yaml")
 _verb("report", "Say what changed: report.json, .md and .html.", "sclvlm report configs/demo.yaml")
 
 
@@ -168,6 +192,18 @@ def _execute(
         facts = run_stages(loaded, (stage,) if stage else loaded.stages, redo)
         if is_main():
             _print(facts if as_json else facts[-1], as_json=as_json)
+
+
+def _preview(config: Path, overrides: list[str] | None, stage: str, *, as_json: bool, debug: bool) -> None:
+    with _clear_errors(debug):
+        from sclvlm.config import load_config
+        from sclvlm.pipeline import preview
+
+        shown = preview(load_config(config, overrides), stage)
+        if is_main():
+            typer.echo(
+                json.dumps([each.facts() for each in shown], indent=2) if as_json else "\n\n".join(map(str, shown))
+            )
 
 
 def _print(facts: Any, *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def hashed(key: str) -> int:
@@ -18,37 +19,52 @@ def hashed(key: str) -> int:
 
 
 def repeated(hashes: array[int]) -> set[int]:
-    """Those of `hashes` that stand there more than once."""
-    ordered = np.sort(np.frombuffer(hashes, dtype=np.uint64)) if hashes else np.empty(0, np.uint64)
+    """Those of `hashes` that stand there more than once; sorts them."""
+    ordered = _sorted(hashes)
     return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 
 
+def _sorted(hashes: array[int]) -> NDArray[np.uint64]:
+    """`hashes` in order, in the memory they are in."""
+    ordered = np.frombuffer(hashes, dtype=np.uint64) if hashes else np.empty(0, np.uint64)
+    ordered.sort()
+    return ordered
+
+
+def _place(ordered: NDArray[np.uint64], key: str) -> int | None:
+    """Where the first hash of `key` stands."""
+    wanted = np.uint64(hashed(key))
+    place = int(ordered.searchsorted(wanted))
+    return place if place < len(ordered) and ordered[place] == wanted else None
+
+
+class KeySet:
+    """Keys, 8 bytes each."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._hashes = _sorted(array("Q", map(hashed, keys)))
+
+    def __contains__(self, key: str) -> bool:
+        return _place(self._hashes, key) is not None
+
+    def __len__(self) -> int:
+        """How many different ones."""
+        return len(self._hashes) - int((self._hashes[1:] == self._hashes[:-1]).sum())
+
+
 class KeyIndex:
-    """A whole number from 0 to 2**64 - 1 for each key: 16 bytes a key. Of a key given twice the first one counts."""
+    """A whole number from 0 to 2**64 - 1 for each of up to 2**32 keys, 20 bytes each. The first one given counts."""
 
     def __init__(self, placed: Iterable[tuple[str, int]]) -> None:
-        hashes, values = array("Q"), array("Q")
+        hashes, self._values = array("Q"), array("Q")
         for key, value in placed:
             hashes.append(hashed(key))
-            values.append(value)
-        self._hashes, first = np.unique(np.array(hashes, dtype=np.uint64), return_index=True)
-        self._values = np.array(values, dtype=np.uint64)[first]
+            self._values.append(value)
+        given = np.frombuffer(hashes, dtype=np.uint64) if hashes else np.empty(0, np.uint64)
+        self._order = given.argsort(kind="stable").astype(np.uint32)
+        self._hashes = _sorted(hashes)
 
     def get(self, key: str) -> int | None:
         """What was given for `key`; None where nothing was."""
-        wanted = hashed(key)
-        place = int(self._hashes.searchsorted(np.uint64(wanted)))
-        found = place < len(self._hashes) and int(self._hashes[place]) == wanted
-        return int(self._values[place]) if found else None
-
-    def __contains__(self, key: str) -> bool:
-        return self.get(key) is not None
-
-    def __len__(self) -> int:
-        """How many different keys."""
-        return len(self._hashes)
-
-    @property
-    def total(self) -> int:
-        """The sum of the numbers, each key's once."""
-        return int(self._values.sum())
+        place = _place(self._hashes, key)
+        return None if place is None else self._values[self._order[place]]

@@ -23,7 +23,8 @@ from sclvlm.prompts import load_prompt
 from sclvlm.questions import Questions, measured_models, questions_of
 from sclvlm.records import GradedTrace
 from sclvlm.runs import Stage, environment, locked
-from sclvlm.self_correction.journal import answered, key_of, merge, wanted
+from sclvlm.self_correction.conversing import Dialogue
+from sclvlm.self_correction.journal import answered, merge, wanted
 from sclvlm.storage import read_records, repair_torn_line, write_json, write_records, write_text
 
 Facts = dict[str, Any]
@@ -147,7 +148,7 @@ def infer(job: Job) -> Facts:
     questions = questions_of(job.config)["infer"]
     _ask(questions)
     found = answered(questions.traces)
-    return {"traces": str(questions.traces), "count": len(found), "failed": found.total}
+    return {"traces": str(questions.traces), "count": len(found), "failed": len(found.failed)}
 
 
 def label(job: Job) -> Facts:
@@ -260,6 +261,19 @@ STAGE_FUNCTIONS: dict[str, Callable[[Job], Facts]] = {
 }
 
 
+def preview(config: Config, name: str) -> list[Any]:
+    """What stage `name` (infer or evaluate) would ask first of each category; nothing is generated or written."""
+    from sclvlm.models.outline import load_outline
+    from sclvlm.self_correction.preview import previews
+
+    _check_sections(config, (name,))
+    check_inputs(config, (name,))
+    questions = questions_of(config)["infer" if name == "infer" else "evaluate before"]
+    ask = questions.ask
+    policy = load_outline(**config.model.model_dump(include={"path", "revision", "trust_remote_code"}))
+    return previews(questions.samples, policy, _dialogue(ask), max_new_tokens=ask.max_new_tokens)
+
+
 def _ask(questions: Questions) -> None:
     """Hold the conversations that are missing, by all processes; a model is loaded only if there are any."""
     if not _all_answered(questions):
@@ -272,7 +286,7 @@ def _all_answered(questions: Questions) -> bool:
     repair_torn_line(questions.traces)
     done = answered(questions.traces)
     asked = wanted(questions.samples, questions.ask.draws)
-    return len(done) > 0 and all(key_of(sample.id, draw) in done for sample, draw in asked)
+    return len(done) > 0 and all(each in done for each in asked)
 
 
 def _answer(questions: Questions) -> None:
@@ -280,17 +294,15 @@ def _answer(questions: Questions) -> None:
     from sclvlm.models import load_policy
     from sclvlm.processes import counted, wait
     from sclvlm.self_correction import Origin, collect_traces
-    from sclvlm.self_correction.conversing import Dialogue
     from sclvlm.self_correction.shares import Share
 
     config, ask = questions.config, questions.ask
     policy = load_policy(**config.model.model_dump())
-    initial, review = load_prompt("initial", ask.initial, ask.marker), load_prompt("review", ask.review, ask.marker)
     collect_traces(
         questions.samples,
         questions.traces,
         engine=ENGINES[ask.engine](policy, config, ask),
-        dialogue=Dialogue(initial, review, ask.turns),
+        dialogue=_dialogue(ask),
         origin=Origin(policy.ref, _sampling(ask), config.run.seed),
         draws=ask.draws,
         batch_size=ask.batch_size,
@@ -300,6 +312,11 @@ def _answer(questions: Questions) -> None:
         count_failed=partial(counted, questions.what) if count() > 1 else None,
     )
     wait()
+
+
+def _dialogue(ask: AskSection) -> Dialogue:
+    initial, review = load_prompt("initial", ask.initial, ask.marker), load_prompt("review", ask.review, ask.marker)
+    return Dialogue(initial, review, ask.turns)
 
 
 def _in_process(policy: Any, config: Config, ask: AskSection) -> Any:

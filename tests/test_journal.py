@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sclvlm.errors import SclvlmError
-from sclvlm.keys import KeyIndex, hashed, repeated
+from sclvlm.keys import KeyIndex, KeySet, hashed, repeated
 from sclvlm.records import AnswerKind, Sample, Trace
 from sclvlm.self_correction.journal import answered, merge, own_file, parts
 from sclvlm.self_correction.shares import Share, dealt
@@ -130,15 +130,20 @@ def test_failures_in_the_files_of_other_processes_count_too(tmp_path: Path) -> N
 
 
 def test_an_index_finds_what_it_was_given() -> None:
-    index = KeyIndex([("a", 3), ("b", 0), ("a", 7)])
-    assert (index.get("a"), index.get("b"), index.get("c")) == (3, 0, None)  # of two the first
-    assert (len(index), index.total) == (2, 3)
-    assert "b" in index
-    assert "c" not in index
+    index = KeyIndex([("b", 0), ("a", 3), ("c", 2**64 - 1), ("a", 7)])
+    assert [index.get(key) for key in "abcd"] == [3, 0, 2**64 - 1, None]  # of two the first
 
 
-def test_an_index_of_nothing_finds_nothing() -> None:
-    assert "a" not in KeyIndex([])
+def test_a_set_knows_its_keys() -> None:
+    keys = KeySet(["b", "a", "b"])
+    assert [key in keys for key in "abc"] == [True, True, False]
+    assert len(keys) == 2
+
+
+def test_an_empty_set_knows_none() -> None:
+    assert "a" not in KeySet([])
+    assert KeyIndex([]).get("a") is None
+    assert len(KeySet([])) == 0
 
 
 def test_a_hash_is_the_same_in_every_process() -> None:

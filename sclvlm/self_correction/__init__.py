@@ -13,7 +13,7 @@ from sclvlm.progress import progress
 from sclvlm.prompts import MARKER
 from sclvlm.records import ModelRef, Sample, Trace, Turn
 from sclvlm.self_correction.conversing import Conversation, Dialogue, converse
-from sclvlm.self_correction.journal import answered, key_of, own_file, wanted
+from sclvlm.self_correction.journal import answered, own_file, wanted
 from sclvlm.self_correction.shares import ALONE, Share, dealt
 from sclvlm.storage import RecordAppender
 
@@ -56,18 +56,18 @@ def collect_traces(
     one of them when all have ended. count_failed: adds to the failures of this run and returns their sum over all
     processes. A sample that can't be answered is kept with its reason; more than `max_failed_share` of all raise
     SclvlmError. What was appended before is complete, so a killed run goes on where it stopped. Memory holds a batch,
-    and 16 bytes for each trace there was.
+    and 8 bytes for each trace there was.
     """
     done, total = answered(path), len(samples) * draws
     count_failed = count_failed or _Sum()
     mine = dealt(samples, share, together=max(batch_size // draws, 1))
-    left = (asked for asked in wanted(mine, draws) if key_of(asked[0].id, asked[1]) not in done)
+    left = (asked for asked in wanted(mine, draws) if asked not in done)
     shown = min(len(done), total)
     with RecordAppender(own_file(path, share)) as file, progress(what, total, shown) as advance:
         for batch in _batches(left, batch_size):
             for conversation in converse(batch, engine, dialogue):
                 if conversation.error:
-                    failed = done.total + count_failed(1)
+                    failed = len(done.failed) + count_failed(1)
                     if failed > max_failed_share * total:
                         raise _too_many(conversation, failed, total, max_failed_share) from conversation.error
                 file.append(_trace(conversation, dialogue, origin))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-from sclvlm.keys import KeyIndex
+from sclvlm.keys import KeyIndex, KeySet
 from sclvlm.records import Sample, Trace
 from sclvlm.self_correction.shares import Share
 from sclvlm.storage import AtomicFile, read_placed
@@ -28,10 +29,34 @@ def parts(traces: Path) -> list[Path]:
     return sorted(traces.parent.glob(f"{traces.stem}.part-*{traces.suffix}"))
 
 
-def answered(traces: Path) -> KeyIndex:
-    """The keys of all that was answered, in `traces` or beside it: 1 for those that failed, 0 for the others."""
-    files = [traces, *parts(traces)]
-    return KeyIndex((key_of(*trace.key), trace.failed) for file in files for _, trace in read_placed(file, Trace))
+@dataclass(frozen=True)
+class Answered:
+    """The conversations that are on disk, and those of them that failed."""
+
+    keys: KeySet
+    failed: KeySet
+
+    def __contains__(self, asked: tuple[Sample, int]) -> bool:
+        sample, draw = asked
+        return key_of(sample.id, draw) in self.keys
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def answered(traces: Path) -> Answered:
+    """All that was answered, in `traces` or beside it."""
+    failed: list[str] = []
+
+    def keys() -> Iterator[str]:
+        for file in (traces, *parts(traces)):
+            for _, trace in read_placed(file, Trace):
+                key = key_of(*trace.key)
+                if trace.failed:
+                    failed.append(key)
+                yield key
+
+    return Answered(KeySet(keys()), KeySet(failed))
 
 
 def key_of(sample: str, draw: int) -> str:
