@@ -69,22 +69,20 @@ def ask(file: SampleFile, traces: Path, share: Share = ALONE) -> None:
     )
 
 
-def measure(number: int) -> dict[str, float]:
-    """Milliseconds a sample of each part, and the peak memory of this process in MB."""
-    with tempfile.TemporaryDirectory() as name:
-        file, traces = SampleFile(Path(name) / "samples.jsonl"), Path(name) / "traces.jsonl"
-        write_records(file.path, samples(number, file.path.parent))
-        parts = {
-            "check": lambda: sum(1 for _ in read_samples(str(file.path))),
-            "ask": lambda: ask(file, traces),
-            "count": lambda: answered(traces),
-            "resume": lambda: ask(file, traces),
-            "two processes": lambda: [ask(file, traces.with_stem("two"), Share(index, 2)) for index in range(2)],
-            "merge": lambda: merge(traces.with_stem("two"), file, 1),
-        }
-        times = {part: _milliseconds(work) / number for part, work in parts.items()}
-        if file_hash(traces) != file_hash(traces.with_stem("two")):
-            raise SystemExit("two processes did not make the file of one")
+def measure(folder: Path) -> dict[str, float]:
+    """Milliseconds a sample of each part, and the peak memory of this process in MB; `folder` holds the samples."""
+    file, traces = SampleFile(folder / "samples.jsonl"), folder / "traces.jsonl"
+    parts = {
+        "check": lambda: sum(1 for _ in read_samples(str(file.path))),
+        "ask": lambda: ask(file, traces),
+        "count": lambda: answered(traces),
+        "resume": lambda: ask(file, traces),
+        "two processes": lambda: [ask(file, traces.with_stem("two"), Share(index, 2)) for index in range(2)],
+        "merge": lambda: merge(traces.with_stem("two"), file, 1),
+    }
+    times = {part: _milliseconds(work) / len(file) for part, work in parts.items()}
+    if file_hash(traces) != file_hash(traces.with_stem("two")):
+        raise SystemExit("two processes did not make the file of one")
     return {**times, "peak MB": _peak_megabytes()}
 
 
@@ -101,9 +99,11 @@ def _peak_megabytes() -> float:
 
 
 def measured(number: int) -> dict[str, float]:
-    """The same in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.bookkeeping", "--measure", str(number)]
-    found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    """The same over so many samples, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_records(Path(folder) / "samples.jsonl", samples(number, Path(folder)))
+        command = [sys.executable, "-m", "benchmarks.bookkeeping", "--measure", folder]
+        found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return found
 
 
@@ -111,7 +111,7 @@ def main() -> None:
     """Print a table; exit with 1 where a limit is passed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, nargs="+", default=NUMBERS)
-    parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.measure:
         print(json.dumps(measure(asked.measure)))
