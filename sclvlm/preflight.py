@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from array import array
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -159,7 +160,7 @@ def _check_images(path: Path, records: Iterable[Sample | PreferencePair | Demons
 def _missing_images(
     records: Iterable[Sample | PreferencePair | Demonstration | UnpairedCompletion],
 ) -> list[_Missing]:
-    return [(record.id, image) for record in records for image in record.images if not Path(image).is_file()]
+    return [(record.id, image) for record in records for image in record.images if not os.path.isfile(image)]
 
 
 def _check_missing(path: Path, missing: list[_Missing]) -> None:

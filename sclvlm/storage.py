@@ -224,14 +224,15 @@ def _with_absolute_images(record: R, folder: Path, where: str) -> R:
     images: tuple[str, ...] = getattr(record, "images", ())
     if not images:
         return record
-    root = folder.absolute()
-    resolved = tuple(os.path.normpath(root / image) for image in images)
+    # Strings all the way: a Path would have Python keep a table of all names it has seen.
+    root = os.path.abspath(folder)
+    resolved = tuple(os.path.normpath(os.path.join(root, image)) for image in images)
     if isinstance(record, Sample):
         _check_inside(images, resolved, root, where)
     return record.model_copy(update={"images": resolved})
 
 
-def _check_inside(images: Iterable[str], resolved: Iterable[str], root: Path, where: str) -> None:
+def _check_inside(images: Iterable[str], resolved: Iterable[str], root: str, where: str) -> None:
     for image, path in zip(images, resolved, strict=True):
-        if not Path(path).is_relative_to(root):
+        if not path.startswith(os.path.join(root, "")):
             raise SclvlmError(f"{where}: images: {image!r} leaves the folder of the file. Keep images beside it.")
