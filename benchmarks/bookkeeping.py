@@ -2,7 +2,7 @@
 
 A stub answers at once. Each number of samples has a process of its own, which does what the stage does: it checks the
 file, asks, counts, resumes what is done, and asks again as two processes would, whose files it merges. The exit code
-is 1 when a sample costs more than a millisecond, or the largest number needs a tenth more memory than the smallest.
+is 1 when a sample costs more than a millisecond of CPU time, or the largest number needs a tenth more memory than the smallest.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def ask(file: SampleFile, traces: Path, share: Share = ALONE) -> None:
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """Milliseconds a sample of each part, and the peak memory of this process in MB; `folder` holds the samples."""
+    """CPU milliseconds a sample of each part, and the peak memory of this process in MB; `folder` holds the samples."""
     file, traces = SampleFile(folder / "samples.jsonl"), folder / "traces.jsonl"
     parts = {
         "check": lambda: sum(1 for _ in read_samples(str(file.path))),
@@ -87,9 +87,9 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def _milliseconds(work: Any) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     work()
-    return 1e3 * (time.perf_counter() - started)
+    return 1e3 * (time.process_time() - started)
 
 
 def _peak_megabytes() -> float:
