@@ -2,7 +2,7 @@
 
 A stub answers at once. Each number of samples has a process of its own, which does what the stage does: it checks the
 file, asks, counts, resumes what is done, and asks again as two processes would, whose files it merges. The exit code
-is 1 when a sample costs more than a millisecond of CPU time, or the largest number needs a tenth more memory than the smallest.
+is 1 when a sample costs more than a millisecond of CPU time, or when memory grows by more than a tenth.
 """
 
 from __future__ import annotations

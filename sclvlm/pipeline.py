@@ -24,7 +24,7 @@ from sclvlm.questions import Questions, measured_models, questions_of
 from sclvlm.records import GradedTrace
 from sclvlm.runs import Stage, environment, locked
 from sclvlm.self_correction.conversing import Dialogue
-from sclvlm.self_correction.journal import answered, merge, wanted
+from sclvlm.self_correction.journal import answered, merge, parts, wanted
 from sclvlm.storage import read_records, repair_torn_line, write_json, write_records, write_text
 
 Facts = dict[str, Any]
@@ -215,9 +215,10 @@ def evaluate(job: Job) -> Facts:
         questions = questions_of(job.config)[f"evaluate {name}"]
         _ask(questions)
         folder = questions.traces.parent
-        graded = grade_file(questions.traces, by_id(questions.samples), folder / "graded.jsonl")
+        samples = by_id(questions.samples)
+        graded = grade_file(questions.traces, samples, folder / "graded.jsonl")
         write_json(folder / "summary.json", summarize(graded).model_dump(mode="json"))
-        if official := official_by_turn(graded, by_id(samples)):
+        if official := official_by_turn(graded, samples):
             write_json(folder / "official.json", official)
         facts[name] = str(folder / "graded.jsonl")
     return facts
@@ -280,10 +281,15 @@ def _ask(questions: Questions) -> None:
         with _all_processes(questions.what):
             _answer(questions)
     merge(questions.traces, questions.samples, questions.ask.draws)
+    if count() > 1 and not _all_answered(questions):
+        raise SclvlmError(
+            f"{questions.traces}: answers of other processes are missing. Put run.dir where all machines see it."
+        )
 
 
 def _all_answered(questions: Questions) -> bool:
-    repair_torn_line(questions.traces)
+    for file in (questions.traces, *parts(questions.traces)):  # before another process appends to it
+        repair_torn_line(file)
     done = answered(questions.traces)
     asked = wanted(questions.samples, questions.ask.draws)
     return len(done) > 0 and all(each in done for each in asked)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sclvlm.errors import ConfigError
 from sclvlm.records import Sample
-from sclvlm.storage import describe, read_records, unique_by
+from sclvlm.storage import describe, read_records
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -80,8 +80,7 @@ def suite_samples(path: Path) -> Iterator[Sample]:
     suite_files(path)
     for name, entry in load_suite(path).benchmarks.items():
         file = Path(entry.samples)
-        samples = unique_by(read_records(file, Sample), lambda sample: sample.id, file)
-        for sample in islice(samples, entry.limit):
+        for sample in islice(read_records(file, Sample), entry.limit):
             yield sample.model_copy(update=_placed(sample, name, entry))
 
 

@@ -17,7 +17,7 @@ from sclvlm.config import Config, load_config
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import stage_inputs
 from sclvlm.pipeline import made_pairs, run_stages
-from sclvlm.questions import Questions, questions_of
+from sclvlm.questions import Questions
 from sclvlm.records import ModelRef, PreferencePair, Sample, Trace, Turn, text_message
 from sclvlm.storage import read_records, write_json, write_records
 
@@ -245,23 +245,6 @@ def test_label_and_report_load_no_torch(load: Load, asked: list[str], file: Path
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(file)], cwd=ROOT, check=True, capture_output=True)
-
-
-def test_a_model_is_not_loaded_when_every_question_is_answered(load: Load) -> None:
-    questions = questions_of(load("model.path=nowhere/at/all"))["infer"]
-    write_records(questions.traces, [trace(number, "A", "A") for number in range(NUMBER)])
-    pipeline._ask(questions)
-
-
-@pytest.mark.parametrize(
-    ("torn", "draws"), [('{"id": "q', 1), ("", 2)], ids=["the last line is torn", "a second draw is wanted"]
-)
-def test_a_question_without_its_answer_is_seen(load: Load, torn: str, draws: int) -> None:
-    questions = questions_of(load(f"infer.draws={draws}", f"infer.limit={3 - draws}"))["infer"]
-    write_records(questions.traces, [trace(0, "A", "A")])
-    with questions.traces.open("a") as file:
-        file.write(torn)
-    assert not pipeline._all_answered(questions)
 
 
 # What makes a stage stale.

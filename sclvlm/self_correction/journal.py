@@ -56,7 +56,8 @@ def answered(traces: Path) -> Answered:
                     failed.append(key)
                 yield key
 
-    return Answered(KeySet(keys()), KeySet(failed))
+    present = KeySet(keys())
+    return Answered(present, KeySet(failed))
 
 
 def key_of(sample: str, draw: int) -> str:

@@ -1,0 +1,68 @@
+"""Which questions are still to be asked, by however many processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sclvlm import pipeline
+from sclvlm.config import Config, load_config
+from sclvlm.errors import SclvlmError
+from sclvlm.questions import questions_of
+from sclvlm.records import Trace
+from sclvlm.storage import read_records, write_records
+from tests.test_pipeline import NUMBER, sample, trace
+
+Load = Callable[..., Config]
+
+
+@pytest.fixture(name="load")
+def loader(tmp_path: Path) -> Load:
+    """A config that asks a model, with overrides."""
+    write_records(tmp_path / "samples.jsonl", [sample(number) for number in range(NUMBER)])
+    config = {"run": {"dir": str(tmp_path / "run")}, "model": {"path": "m"}, "infer": {}}
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump({**config, "data": {"samples": str(tmp_path / "samples.jsonl")}}))
+    return lambda *overrides: load_config(path, list(overrides))
+
+
+def test_a_model_is_not_loaded_when_every_question_is_answered(load: Load) -> None:
+    questions = questions_of(load("model.path=nowhere/at/all"))["infer"]
+    write_records(questions.traces, [trace(number, "A", "A") for number in range(NUMBER)])
+    pipeline._ask(questions)
+
+
+@pytest.mark.parametrize(
+    ("torn", "draws"), [('{"id": "q', 1), ("", 2)], ids=["the last line is torn", "a second draw is wanted"]
+)
+def test_a_question_without_its_answer_is_seen(load: Load, torn: str, draws: int) -> None:
+    questions = questions_of(load(f"infer.draws={draws}", f"infer.limit={3 - draws}"))["infer"]
+    write_records(questions.traces, [trace(0, "A", "A")])
+    with questions.traces.open("a") as file:
+        file.write(torn)
+    assert not pipeline._all_answered(questions)
+
+
+def test_parts_that_not_all_machines_see_are_told(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    questions = questions_of(load())["infer"]
+    write_records(questions.traces.with_name("traces.part-0.jsonl"), [trace(0, "A", "A")])
+    monkeypatch.setattr(pipeline, "count", lambda: 2)
+    monkeypatch.setattr(pipeline, "_all_processes", lambda _: nullcontext())
+    monkeypatch.setattr(pipeline, "_answer", lambda _: None)
+    with pytest.raises(SclvlmError, match=r"answers of other processes are missing\. Put run\.dir where all machines"):
+        pipeline._ask(questions)
+    assert [each.id for each in read_records(questions.traces, Trace)] == ["q0"]
+
+
+def test_a_torn_line_of_another_process_is_mended_before_it_appends_again(load: Load) -> None:
+    questions = questions_of(load())["infer"]
+    part = questions.traces.with_name("traces.part-1.jsonl")
+    write_records(part, [trace(1, "A", "A")])
+    whole = part.read_bytes()
+    part.write_bytes(whole + b'{"id": "q3')
+    assert not pipeline._all_answered(questions)
+    assert part.read_bytes() == whole
