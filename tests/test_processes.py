@@ -335,7 +335,7 @@ def test_each_process_has_its_own_accelerator(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.slow
-def test_the_stages_around_training_are_made_by_one_process(world: Path, tmp_path: Path) -> None:
+def test_every_stage_of_a_run_by_two_processes_is_made_once(world: Path, tmp_path: Path) -> None:
     ended = launched(["-m", "sclvlm", "run", str(world / "run.yaml"), "--json"], tmp_path, by=accelerate("fsdp2"))
     assert ended.returncode == 0, ended.stderr
     assert [facts["stage"] for facts in json.loads(ended.stdout)] == ["infer", "label", "train", "evaluate", "report"]
