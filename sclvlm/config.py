@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from sclvlm.errors import ConfigError
 from sclvlm.parts import Part, Way, holds_all
-from sclvlm.sections import LossName, OnlineSection, Section
+from sclvlm.sections import LossName, OnlineSection, Section, ServerSection
 from sclvlm.storage import describe
 
 STAGES = ("infer", "label", "train", "evaluate", "report")
@@ -83,8 +83,10 @@ class DataSection(Section):
 class AskSection(Section):
     """How questions are put: the two turns, their sampling, and how many are answered at once."""
 
-    engine: Literal["hf"] = "hf"
-    """What generates: hf, in process; a policy that acts plays in its world."""
+    engine: Literal["hf", "server"] = "hf"
+    """What generates: hf, in process (a policy that acts plays in its world), or server, over HTTP."""
+    server: ServerSection = ServerSection()
+    """Whom engine: server asks."""
     initial: str = "reasoned"
     """Prompt of the first turn: a built-in name, or file.yaml:name."""
     review: str = "complete"
@@ -104,7 +106,7 @@ class AskSection(Section):
     max_new_tokens: int = Field(default=256, ge=1)
     """Longest answer in tokens."""
     batch_size: int = Field(default=16, ge=1)
-    """Conversations held at once; changes only the pace."""
+    """Conversations held at once in process; changes only the pace."""
     continue_cache: bool = True
     """Keep the first turn's key/value cache where that is exact; changes only the pace."""
     max_failed_share: float = Field(default=0.0, ge=0.0, le=1.0)

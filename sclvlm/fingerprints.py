@@ -12,8 +12,9 @@ from sclvlm.prompts import load_prompt
 from sclvlm.storage import file_hash
 from sclvlm.suites import is_suite, suite_files
 
-NEUTRAL = {"batch_size", "continue_cache", "max_failed_share"}  # they change how long it takes, not what comes out
+NEUTRAL = {"batch_size", "continue_cache", "max_failed_share", "server"}  # they change the pace, not what comes out
 SPOKEN = {"marker"}  # part of the prompts
+SERVED = ("model", "trained", "extra")  # of the server section: the rest is where and how fast
 BLOCK = 4096
 DESCRIPTIONS = ("*.json", "*.jinja", "*.txt", "*.model")  # configs, tokenizer, chat template beside the weights
 
@@ -42,7 +43,9 @@ def stage_inputs(config: Config, name: str) -> dict[str, Any]:
         inputs["prompts"] = {
             role: _digest(load_prompt(role, section[role], section["marker"]).words) for role in ("initial", "review")
         }
-    if name in ("infer", "train", "evaluate"):
+    if name in ("infer", "evaluate") and section["engine"] == "server":
+        inputs["served"] = {key: section["server"][key] for key in SERVED}
+    elif name in ("infer", "train", "evaluate"):
         inputs["model"] = _model_facts(config)
     inputs |= {f"data.{file}": _hash(getattr(config.data, file)) for file in READS[name][0]}
     return inputs | {f"{stage} stage": _digest(stage_inputs(config, stage)) for stage in stages_before(config, name)}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sclvlm.config import STAGES, AskSection, Config
+from sclvlm.engines import Engine
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import stage_inputs, stages_before, weights_hash
 from sclvlm.launch import count, index, is_main
@@ -21,7 +22,7 @@ from sclvlm.preflight import check_inputs
 from sclvlm.progress import console
 from sclvlm.prompts import load_prompt
 from sclvlm.questions import Questions, measured_models, questions_of
-from sclvlm.records import GradedTrace
+from sclvlm.records import GradedTrace, ModelRef
 from sclvlm.runs import Stage, environment, locked
 from sclvlm.self_correction.conversing import Dialogue
 from sclvlm.self_correction.journal import answered, merge, parts, wanted
@@ -297,27 +298,37 @@ def _all_answered(questions: Questions) -> bool:
 
 def _answer(questions: Questions) -> None:
     """This process's share of the conversations; returns when all processes have come so far."""
-    from sclvlm.models import load_policy
-    from sclvlm.processes import counted, wait
     from sclvlm.self_correction import Origin, collect_traces
     from sclvlm.self_correction.shares import Share
 
     config, ask = questions.config, questions.ask
-    policy = load_policy(**config.model.model_dump())
+    engine, ref = ENGINES[ask.engine](config, ask)
     collect_traces(
         questions.samples,
         questions.traces,
-        engine=ENGINES[ask.engine](policy, config, ask),
+        engine=engine,
         dialogue=_dialogue(ask),
-        origin=Origin(policy.ref, _sampling(ask), config.run.seed),
+        origin=Origin(ref, _sampling(ask), config.run.seed),
         draws=ask.draws,
         batch_size=ask.batch_size,
         max_failed_share=ask.max_failed_share,
         what=questions.what,
         share=Share(index(), count()),
-        count_failed=partial(counted, questions.what) if count() > 1 else None,
+        count_failed=_counted(questions.what),
     )
-    wait()
+    if count() > 1:
+        from sclvlm.processes import wait
+
+        wait()
+
+
+def _counted(what: str) -> Callable[[int], int] | None:
+    """Counts over all processes, where there are several."""
+    if count() == 1:
+        return None
+    from sclvlm.processes import counted
+
+    return partial(counted, what)
 
 
 def _dialogue(ask: AskSection) -> Dialogue:
@@ -325,16 +336,34 @@ def _dialogue(ask: AskSection) -> Dialogue:
     return Dialogue(initial, review, ask.turns)
 
 
-def _in_process(policy: Any, config: Config, ask: AskSection) -> Any:
+def _in_process(config: Config, ask: AskSection) -> tuple[Engine, ModelRef]:
     from sclvlm.engines.hf import HFEngine
     from sclvlm.engines.world import WorldEngine
+    from sclvlm.models import load_policy
 
+    policy = load_policy(**config.model.model_dump())
     if policy.acts:
-        return WorldEngine(policy, seed=config.run.seed, **_sampling(ask))
-    return HFEngine(policy, seed=config.run.seed, continue_cache=ask.continue_cache, **_sampling(ask))
+        return WorldEngine(policy, seed=config.run.seed, **_sampling(ask)), policy.ref
+    engine = HFEngine(policy, seed=config.run.seed, continue_cache=ask.continue_cache, **_sampling(ask))
+    return engine, policy.ref
 
 
-ENGINES: dict[str, Callable[[Any, Config, AskSection], Any]] = {"hf": _in_process}
+def _by_servers(config: Config, ask: AskSection) -> tuple[Engine, ModelRef]:
+    """What they serve is what speaks, with whatever adapter they have on it."""
+    from sclvlm.engines.addresses import api_key
+    from sclvlm.engines.server import connected
+
+    server = ask.server
+    pace = server.model_dump(include={"concurrency", "timeout", "retries", "extra"})
+    key = api_key(server.api_key_env)
+    engine = connected(server.urls, server.model, key=key, seed=config.run.seed, **pace, **_sampling(ask))
+    return engine, ModelRef(path=engine.model)
+
+
+ENGINES: dict[str, Callable[[Config, AskSection], tuple[Engine, ModelRef]]] = {
+    "hf": _in_process,
+    "server": _by_servers,
+}
 
 
 def _sampling(ask: AskSection) -> dict[str, Any]:

@@ -34,7 +34,8 @@ def check_inputs(config: Config, names: Iterable[str]) -> None:
     for name in ("infer", "evaluate"):
         if name in stages:
             _check_prompts(getattr(config, name))
-    if stages & {"infer", "train", "evaluate"}:
+            _check_server(name, getattr(config, name), trains=config.train is not None)
+    if _loads_model(config, stages):
         _check_model(config)
     if config.train is not None and "train" in stages:
         _check_arguments(config.train.args)
@@ -51,6 +52,29 @@ def _check_exists(key: str, path: str | None) -> None:
 def _check_prompts(ask: AskSection) -> None:
     load_prompt("initial", ask.initial, ask.marker)
     load_prompt("review", ask.review, ask.marker)
+
+
+def _check_server(name: str, ask: AskSection, *, trains: bool) -> None:
+    """What can be told before it is asked: `evaluate` may ask one that is started once there is something trained."""
+    if ask.engine != "server":
+        return
+    from sclvlm.engines.addresses import api_key, base_url
+
+    if not ask.server.urls:
+        raise ConfigError(f"{name}.server.urls: name where a server answers, such as [http://localhost:8000/v1].")
+    for url in ask.server.urls:
+        base_url(url)
+    api_key(ask.server.api_key_env)
+    if name == "evaluate" and trains and ask.server.trained is None:
+        raise ConfigError(
+            "evaluate.server.trained: name by which the servers will serve what train makes, such as the name of its "
+            "adapter (docs/servers.md): evaluate compares it with what there was before."
+        )
+
+
+def _loads_model(config: Config, stages: set[str]) -> bool:
+    asks = [getattr(config, name) for name in ("infer", "evaluate") if name in stages]
+    return "train" in stages or any(ask.engine != "server" for ask in asks)
 
 
 def _check_model(config: Config) -> None:

@@ -30,8 +30,14 @@ def questions_of(config: Config) -> dict[str, Questions]:
         for name, model in measured_models(config).items():
             traces = config.folder / "evaluate" / name / "traces.jsonl"
             asking = config.model_copy(update={"model": model})
-            asked.append(Questions(asking, config.evaluate, samples, traces, f"evaluate {name}"))
+            ask = config.evaluate if name == "before" else _of_trained(config.evaluate)
+            asked.append(Questions(asking, ask, samples, traces, f"evaluate {name}"))
     return {questions.what: questions for questions in asked}
+
+
+def _of_trained(ask: AskSection) -> AskSection:
+    """The same by servers that serve what train has made."""
+    return ask.model_copy(update={"server": ask.server.model_copy(update={"model": ask.server.trained})})
 
 
 def measured_models(config: Config) -> dict[str, ModelSection]:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from sclvlm.errors import SclvlmError
 from sclvlm.models import Policy, accepts
+from sclvlm.pictures import PictureError as PictureError
+from sclvlm.pictures import load_image as load_image
+from sclvlm.pictures import load_images as load_images
 from sclvlm.records import Message, count_images, message_text
-
-
-class PictureError(SclvlmError):
-    """A picture that is missing or broken, or that the model's processor refuses."""
-
 
 TYPE_KEYS = ("token_type_ids", "mm_token_type_ids")
 SEQUENCE_KEYS = ("input_ids", "attention_mask", "labels", *TYPE_KEYS)
@@ -200,33 +196,6 @@ def _unpadded(rows: Tensor, content: Tensor) -> list[list[int]]:
 
 def _roles(messages: Sequence[Message]) -> str:
     return ", ".join(message["role"] for message in messages) or "nothing"
-
-
-def load_images(paths: Sequence[str], prompt: Sequence[Message]) -> list[Image.Image]:
-    """The pictures at `paths`, decoded, as RGB. Raises PictureError naming the file and what is wrong with it."""
-    if (placeholders := count_images(list(prompt))) != len(paths):
-        raise SclvlmError(f"prompt holds {placeholders} image placeholders for {len(paths)} images.")
-    return [load_image(Path(path)) for path in paths]
-
-
-def load_image(path: Path) -> Image.Image:
-    """One picture, decoded, as RGB."""
-    if not path.is_file():
-        raise PictureError(f"{path}: no such image. Put it there, or drop the record that names it.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return image.convert("RGB")
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise PictureError(
-            f"{path}: the image is too large to be decoded safely: {error} Shrink it, or drop the record that names it."
-        ) from None
-    except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError) as error:
-        raise PictureError(
-            f"{path}: expected a readable image, got a broken one ({error}). "
-            "Replace it, or drop the record that names it."
-        ) from None
 
 
 def pad(rows: Sequence[Sequence[int]], fill: int, *, left: bool) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -56,3 +56,26 @@ class OnlineSection(Section):
     max_new_tokens: int = Field(default=64, ge=1)
     """Longest such completion in tokens; a longer one is cut, and then scored without an end. They come on top of
     what max_length and tokens_per_batch allow."""
+
+
+class ServerSection(Section):
+    """The servers of engine: server, and how they are asked."""
+
+    urls: list[str] = Field(default_factory=list)
+    """Where OpenAI-compatible servers of the same model answer, such as http://node1:8000/v1; each request goes to the
+    emptiest one."""
+    model: str | None = None
+    """The name they serve the model by; by default the only one that they list. model.path is what train starts from,
+    and nothing else then."""
+    trained: str | None = None
+    """The name they serve what train has made by (an adapter, say): evaluate asks it after training."""
+    concurrency: int = Field(default=32, ge=1)
+    """Conversations in flight at once, over all servers."""
+    timeout: float = Field(default=600.0, gt=0.0)
+    """Seconds to wait for one reply."""
+    retries: int = Field(default=8, ge=0)
+    """Further attempts where a server is overloaded, fails or is gone, with growing pauses between them."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """The environment variable that holds the API key, if they ask for one. The key itself is written nowhere."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of each request, as the servers know them, such as top_k or chat_template_kwargs."""

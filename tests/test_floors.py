@@ -30,7 +30,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "judgement": ("keys", "grading", "labeling", "metrics", "reporting", "viewing"),
     "mathematics": ("losses", "objective"),
-    "models": ("models", "rendering", "attention", "layouts", "features", "tuning", "agents", "processes"),
+    "models": ("models", "pictures", "rendering", "attention", "layouts", "features", "tuning", "agents", "processes"),
     "batches": ("encodings", "collation", "trajectories", "collators", "references", "engines", "rollouts"),
     "stages": ("self_correction", "trainer", "training", "evaluation", "preflight", "questions", "pipeline"),
     "door": ("cli", "__main__"),
@@ -42,7 +42,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "judgement": ("numpy", "scipy", "jinja2", "evaluate", "PIL"),
     "mathematics": ("torch",),
     "models": ("transformers", "peft", "safetensors"),
-    "batches": (),
+    "batches": ("httpx2", "anyio"),
     "stages": ("accelerate",),
     "door": ("typer",),
 }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+from sclvlm.errors import SclvlmError
 from sclvlm.records import Message
 
 
@@ -33,4 +34,20 @@ class Engine(Protocol):
 
     def converse(self, openings: Sequence[Opening], follow_ups: Sequence[Message]) -> list[list[Reply]]:
         """For each opening its replies: one to the opening, one to each follow-up in turn."""
+        ...
+
+
+class Answered(NamedTuple):
+    """A conversation that was held, or what it failed of."""
+
+    opening: Opening
+    replies: list[Reply] | SclvlmError
+
+
+@runtime_checkable
+class StreamingEngine(Engine, Protocol):
+    """An engine that knows no batches."""
+
+    def stream(self, openings: Iterable[Opening], follow_ups: Sequence[Message]) -> Generator[Answered]:
+        """All conversations in order, each as soon as it is there; a failed one stops no other."""
         ...

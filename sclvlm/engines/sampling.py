@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-
-def row_seed(seed: int, sample: str, draw: int, turn: int) -> int:
-    """A 63-bit seed for one reply."""
-    digest = hashlib.sha256(f"{seed}|{sample}|{draw}|{turn}".encode()).digest()
-    return int.from_bytes(digest[:8]) >> 1
+from sclvlm.engines.seeds import row_seed as row_seed
 
 
 class RowSampler:

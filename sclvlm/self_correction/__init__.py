@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 from sclvlm.engines import Engine
 from sclvlm.errors import SclvlmError
 from sclvlm.progress import progress
 from sclvlm.prompts import MARKER
 from sclvlm.records import ModelRef, Sample, Trace, Turn
-from sclvlm.self_correction.conversing import Conversation, Dialogue, converse
+from sclvlm.self_correction.conversing import Conversation, Dialogue, held
 from sclvlm.self_correction.journal import answered, own_file, wanted
 from sclvlm.self_correction.shares import ALONE, Share, dealt
 from sclvlm.storage import RecordAppender
-
-T = TypeVar("T")
 
 
 class Samples(Protocol):
@@ -63,9 +61,13 @@ def collect_traces(
     mine = dealt(samples, share, together=max(batch_size // draws, 1))
     left = (asked for asked in wanted(mine, draws) if asked not in done)
     shown = min(len(done), total)
-    with RecordAppender(own_file(path, share)) as file, progress(what, total, shown) as advance:
-        for batch in _batches(left, batch_size):
-            for conversation in converse(batch, engine, dialogue):
+    with (
+        RecordAppender(own_file(path, share)) as file,
+        progress(what, total, shown) as advance,
+        closing(held(left, engine, dialogue, batch_size)) as batches,
+    ):
+        for batch in batches:
+            for conversation in batch:
                 if conversation.error:
                     failed = len(done.failed) + count_failed(1)
                     if failed > max_failed_share * total:
@@ -85,12 +87,6 @@ class _Sum:
     def __call__(self, amount: int) -> int:
         self.sum += amount
         return self.sum
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    source = iter(items)
-    while batch := list(islice(source, size)):
-        yield batch
 
 
 def _trace(conversation: Conversation, dialogue: Dialogue, origin: Origin) -> Trace:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import islice
 from typing import NamedTuple
 
-from sclvlm.engines import Engine, Opening, Reply
+from sclvlm.engines import Engine, Opening, Reply, StreamingEngine
 from sclvlm.errors import SclvlmError
 from sclvlm.grading import grade
 from sclvlm.prompts import Prompt, in_plain_marks, initial_message, review_message
@@ -48,6 +50,21 @@ class Conversation(NamedTuple):
         if self.error is None or isinstance(self.error, SclvlmError):
             return str(self.error or "")
         return f"{type(self.error).__name__}: {str(self.error).strip().splitlines()[0] if str(self.error) else ''}"
+
+
+def held(asked: Iterable[Asked], engine: Engine, dialogue: Dialogue, batch_size: int) -> Generator[list[Conversation]]:
+    """All conversations in order: in batches, or each as soon as it is there where the engine knows none."""
+    if not isinstance(engine, StreamingEngine) or dialogue.review.wrong:
+        source = iter(asked)
+        while batch := list(islice(source, batch_size)):
+            yield converse(batch, engine, dialogue)
+        return
+    with closing(engine.stream(map(dialogue.opening, asked), dialogue.follow_ups)) as stream:
+        for opening, said in stream:
+            if isinstance(said, SclvlmError):
+                yield [Conversation(opening, (), (), said)]
+            else:
+                yield [Conversation(opening, dialogue.follow_ups, said)]
 
 
 def converse(batch: Sequence[Asked], engine: Engine, dialogue: Dialogue) -> list[Conversation]:

@@ -1,0 +1,192 @@
+"""The OpenAI chat API: what is sent, what comes back, and what each way of failing means."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import anyio
+import httpx2
+from pydantic import BaseModel, Field, ValidationError
+
+from sclvlm.engines import Reply
+from sclvlm.errors import SclvlmError
+from sclvlm.records import Message, message_text
+from sclvlm.storage import describe
+
+TRIED_AGAIN = {408, 425, 429}  # and what is at fault on the server's side, from 500 on
+OVERLOADED = {429, 502, 503, 504}  # answers of a server, or of what stands before it, that takes no requests now
+NOT_FOR_US = {401, 403, 404, 405}  # the same for every request
+LONGEST_WAIT = 600.0  # seconds a server may ask for
+QUOTED = 300  # characters of an answer that an error shows
+
+
+class ServerError(SclvlmError):
+    """No server answers, or none would answer any request of this run: the run can't go on."""
+
+
+class PassingError(Exception):
+    """A request failed as the next one may not.
+
+    wait: seconds the server asked to be left alone. lost: there was no connection, or it broke. busy: the server
+    said that it takes no requests now.
+    """
+
+    def __init__(self, reason: str, *, wait: float = 0.0, lost: bool = False, busy: bool = False) -> None:
+        super().__init__(reason)
+        self.wait, self.lost, self.busy = wait, lost, busy
+
+
+class _Said(BaseModel):
+    content: str | None = None  # nothing is said where a server keeps thoughts apart and they filled the reply
+
+
+class _Token(BaseModel):
+    logprob: float
+
+
+class _Logprobs(BaseModel):
+    content: list[_Token] | None = None
+
+
+class _Choice(BaseModel):
+    message: _Said
+    finish_reason: Literal["stop", "length", "tool_calls"]
+    logprobs: _Logprobs | None = None
+
+
+class _Usage(BaseModel):
+    completion_tokens: int = Field(ge=0)
+
+
+class _Completion(BaseModel):
+    choices: list[_Choice] = Field(min_length=1)
+    usage: _Usage
+
+
+class _Model(BaseModel):
+    id: str
+
+
+class _Models(BaseModel):
+    data: list[_Model]
+
+
+def wire_message(message: Message, pictures: Sequence[str] = ()) -> Message:
+    """`message` as the API takes it, the URLs `pictures` in place of its image placeholders, in order."""
+    if not pictures:
+        return {"role": message["role"], "content": message_text(message)}
+    urls = iter(pictures)
+    parts = [_picture(next(urls)) if part["type"] == "image" else part for part in message["content"]]
+    return {"role": message["role"], "content": parts}
+
+
+def _picture(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+async def complete(client: httpx2.AsyncClient, url: str, body: dict[str, Any], timeout: float) -> Reply:
+    """The reply of the server at `url` to the request `body`, within `timeout` seconds.
+
+    Raises PassingError for what is worth another attempt, ServerError for what every request would meet, and
+    SclvlmError with the server's own message for what it has against this one.
+    """
+    try:
+        with anyio.fail_after(timeout):
+            response = await client.post(f"{url}/chat/completions", json=body)
+    except TimeoutError:
+        raise PassingError(f"{url}: no reply within {timeout:g} seconds") from None
+    except httpx2.RequestError as error:
+        raise PassingError(f"{url}: {_reason(error)}", lost=isinstance(error, httpx2.TransportError)) from None
+    return read_reply(response, url)
+
+
+def read_reply(response: httpx2.Response, url: str) -> Reply:
+    """The reply in `response`; raises as `complete` does."""
+    status = response.status_code
+    if status in TRIED_AGAIN or status >= 500:
+        raise PassingError(f"{url}: {told(response)}", wait=_asked_wait(response), busy=status in OVERLOADED)
+    if status in NOT_FOR_US or 300 <= status < 400:
+        raise ServerError(f"{url}: {told(response)} {_remedy(status)}")
+    if status >= 400:
+        raise SclvlmError(f"{url}: {told(response)}")
+    try:
+        return _reply(_Completion.model_validate_json(response.content))
+    except ValidationError as error:
+        raise PassingError(f"{url}: not a chat completion: {_without_key(describe(error), response)}") from None
+
+
+def _reply(completion: _Completion) -> Reply:
+    choice = completion.choices[0]
+    tokens = choice.logprobs.content if choice.logprobs else None
+    logp = sum(token.logprob for token in tokens) if tokens else None
+    finish: Literal["stop", "length"] = "length" if choice.finish_reason == "length" else "stop"
+    return Reply(choice.message.content or "", completion.usage.completion_tokens, finish, logp)
+
+
+def served(url: str, headers: dict[str, str], timeout: float) -> list[str]:
+    """The names of the models that the server at `url` lists; none where it keeps no list.
+
+    Raises ServerError when it does not answer, or not us.
+    """
+    try:
+        response = httpx2.get(f"{url}/models", headers=headers, timeout=timeout)
+    except httpx2.RequestError as error:
+        raise ServerError(f"{url}: {_reason(error)}.") from None
+    if response.status_code in (404, 405):
+        return []
+    if response.status_code != 200:
+        raise ServerError(f"{url}: {told(response)} {_remedy(response.status_code)}".strip())
+    try:
+        return [model.id for model in _Models.model_validate_json(response.content).data]
+    except ValidationError:
+        raise ServerError(f"{url}: what stands there is no OpenAI-compatible server: {told(response)}") from None
+
+
+def told(response: httpx2.Response) -> str:
+    """Status and message of an answer, as an error quotes it; should a server repeat the API key, without it."""
+    message = " ".join(_without_key(_message(response), response).split())
+    short = message if len(message) <= QUOTED else f"{message[:QUOTED]}..."
+    return f"the server said {response.status_code}: {short or response.reason_phrase or 'nothing more'}."
+
+
+def _message(response: httpx2.Response) -> str:
+    """The message inside the forms that errors have: OpenAI's, FastAPI's, or any text."""
+    try:
+        data = response.json()
+    except ValueError:
+        return response.text
+    for key in ("error", "message", "detail"):
+        if isinstance(data, dict) and key in data:
+            data = data[key]
+    return str(data).rstrip(".")
+
+
+def _without_key(text: str, response: httpx2.Response) -> str:
+    key = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
+    return text.replace(key, "***") if key else text
+
+
+def _asked_wait(response: httpx2.Response) -> float:
+    """Seconds that the Retry-After header asks for, given as a number or a date; 0 without one."""
+    asked = response.headers.get("Retry-After", "")
+    try:
+        seconds = float(asked)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(asked).timestamp() - time.time()
+        except ValueError:
+            return 0.0
+    return min(max(seconds, 0.0), LONGEST_WAIT)
+
+
+def _remedy(status: int) -> str:
+    if status in (401, 403):
+        return "Put a key it takes into the environment variable that server.api_key_env names."
+    return "Name its API in server.urls (http://host:port/v1) and a model it serves in server.model."
+
+
+def _reason(error: httpx2.RequestError) -> str:
+    return f"{type(error).__name__}, {error}" if str(error) else type(error).__name__
