@@ -279,8 +279,8 @@ def test_a_server_that_is_gone_is_asked_now_and_then_and_costs_no_answer(monkeyp
 
 
 def test_a_server_that_comes_up_later_is_asked_then() -> None:
-    late = Faulty()
-    late.stop()
+    with Faulty() as late:
+        pass
     with Faulty() as server:
         speaker = connected([server.url, late.url], None, seed=0, max_new_tokens=9, key=None)
         assert speaker.urls == (server.url, late.url)

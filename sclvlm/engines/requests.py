@@ -97,9 +97,9 @@ async def complete(client: httpx2.AsyncClient, url: str, body: dict[str, Any], t
         with anyio.fail_after(timeout):
             response = await client.post(f"{url}/chat/completions", json=body)
     except TimeoutError:
-        raise PassingError(f"{url}: no reply within {timeout:g} seconds") from None
+        raise PassingError(f"{url}: no reply within {timeout:g} seconds.") from None
     except httpx2.RequestError as error:
-        raise PassingError(f"{url}: {_reason(error)}", lost=isinstance(error, httpx2.TransportError)) from None
+        raise PassingError(f"{url}: {_reason(error)}.", lost=isinstance(error, httpx2.TransportError)) from None
     return read_reply(response, url)
 
 
@@ -115,7 +115,7 @@ def read_reply(response: httpx2.Response, url: str) -> Reply:
     try:
         return _reply(_Completion.model_validate_json(response.content))
     except ValidationError as error:
-        raise PassingError(f"{url}: not a chat completion: {_without_key(describe(error), response)}") from None
+        raise PassingError(f"{url}: not a chat completion: {_without_key(describe(error), response)}.") from None
 
 
 def _reply(completion: _Completion) -> Reply:
@@ -189,4 +189,4 @@ def _remedy(status: int) -> str:
 
 
 def _reason(error: httpx2.RequestError) -> str:
-    return f"{type(error).__name__}, {error}" if str(error) else type(error).__name__
+    return ": ".join(filter(None, [type(error).__name__, str(error).rstrip(".")]))

@@ -153,7 +153,7 @@ class _Conversation:
 
     async def _given_up(self, failure: PassingError) -> SclvlmError:
         """This conversation's own failure where a server is well otherwise, else the end of the run."""
-        said = f"{failure}. So ended the last of {self.engine.retries + 1} attempts."
+        said = f"{failure} So ended the last of {self.engine.retries + 1} attempts."
         if not failure.busy and await anyio.to_thread.run_sync(any_answers, self.engine.urls, self.engine.headers):
             return SclvlmError(said)
         return ServerError(
