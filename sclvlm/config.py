@@ -107,6 +107,8 @@ class AskSection(Section):
     """Longest answer in tokens."""
     batch_size: int = Field(default=16, ge=1)
     """Conversations held at once in process; changes only the pace."""
+    tokens_per_batch: int | None = Field(default=None, ge=1)
+    """Hold as many at once as fit in so many tokens, room for replies included, in place of batch_size; engine hf."""
     continue_cache: bool = True
     """Keep the first turn's key/value cache where that is exact; changes only the pace."""
     max_failed_share: float = Field(default=0.0, ge=0.0, le=1.0)

@@ -12,7 +12,8 @@ from sclvlm.prompts import load_prompt
 from sclvlm.storage import file_hash
 from sclvlm.suites import is_suite, suite_files
 
-NEUTRAL = {"batch_size", "continue_cache", "max_failed_share", "server"}  # they change the pace, not what comes out
+# They change how long it takes, not what comes out.
+NEUTRAL = {"batch_size", "tokens_per_batch", "continue_cache", "max_failed_share", "server"}
 SPOKEN = {"marker"}  # part of the prompts
 SERVED = ("model", "trained", "extra")  # of the server section: the rest is where and how fast
 BLOCK = 4096

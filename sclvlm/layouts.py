@@ -96,16 +96,24 @@ def _continued(index: Callable[..., Any], rows: Rows, inputs: Mapping[str, Tenso
     """mrope: the model places the prompt with its pictures; a completion goes on behind the highest position."""
     width = rows.prompt_width
     mask = (rows.branches[:, :width] >= 0).long()
-    types = inputs.get("mm_token_type_ids", torch.zeros_like(rows.ids))
-    prompt, _ = index(
-        input_ids=rows.ids[:, :width],
-        mm_token_type_ids=types[:, :width],
-        image_grid_thw=inputs.get("image_grid_thw"),
-        attention_mask=mask,
-    )  # (3, R, width)
-    behind = prompt.amax((0, 2)) + 1 - mask.sum(1)
+    prompt, behind = placed(index, rows.ids[:, :width], mask, inputs)
     completions = rows.depths[:, width:] + behind[:, None]
     return torch.cat([prompt, completions.expand(3, -1, -1)], 2)
+
+
+def placed(index: Callable[..., Any], ids: Tensor, mask: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """mrope: positions (3, R, width) of padded prompts, and by how much what follows is ahead of its count (R).
+
+    ids, mask: (R, width). inputs: the model's others, at least as wide.
+    """
+    types = inputs.get("mm_token_type_ids", torch.zeros_like(ids))
+    prompt, _ = index(
+        input_ids=ids,
+        mm_token_type_ids=types[:, : ids.shape[1]],
+        image_grid_thw=inputs.get("image_grid_thw"),
+        attention_mask=mask,
+    )
+    return prompt, prompt.amax((0, 2)) + 1 - mask.sum(1)
 
 
 def sibling_mask(model: Any, branches: Tensor, depths: Tensor, *, ends: int) -> Any:
@@ -226,7 +234,8 @@ def _takes_no_positions(model: Any, text: Any) -> bool:
     return not accepts(model, "position_ids")
 
 
-def _places_otherwise(model: Any, text: Any) -> bool:
+def places_otherwise(model: Any, text: Any = None) -> bool:
+    """Whether `model` has mrope positions that `placed` can't find."""
     index = rope_index(model)
     needed = {"input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask"}
     return index is not None and not needed <= inspect.signature(index).parameters.keys()
@@ -238,5 +247,5 @@ REASONS: tuple[tuple[Callable[[Any, Any], bool], str], ...] = (
     (_sees_forward, "its tokens see others that stand behind them"),
     (_has_cross_attention, "its text attends to an encoder"),
     (_takes_no_positions, "it takes no position_ids"),
-    (_places_otherwise, "it places pictures by more than their grids"),
+    (places_otherwise, "it places pictures by more than their grids"),
 )

@@ -310,7 +310,7 @@ def _answer(questions: Questions) -> None:
         dialogue=_dialogue(ask),
         origin=Origin(ref, _sampling(ask), config.run.seed),
         draws=ask.draws,
-        batch_size=ask.batch_size,
+        batch_size=_at_once(ask),
         max_failed_share=ask.max_failed_share,
         what=questions.what,
         share=Share(index(), count()),
@@ -344,8 +344,17 @@ def _in_process(config: Config, ask: AskSection) -> tuple[Engine, ModelRef]:
     policy = load_policy(**config.model.model_dump())
     if policy.acts:
         return WorldEngine(policy, seed=config.run.seed, **_sampling(ask)), policy.ref
-    engine = HFEngine(policy, seed=config.run.seed, continue_cache=ask.continue_cache, **_sampling(ask))
-    return engine, policy.ref
+    pace = ask.model_dump(include={"continue_cache", "tokens_per_batch"})
+    return HFEngine(policy, seed=config.run.seed, **pace, **_sampling(ask)), policy.ref
+
+
+def _at_once(ask: AskSection) -> int:
+    """Conversations that an engine is given together."""
+    if ask.tokens_per_batch is None or ask.engine != "hf":
+        return ask.batch_size
+    from sclvlm.engines.batching import WINDOW
+
+    return WINDOW
 
 
 def _by_servers(config: Config, ask: AskSection) -> tuple[Engine, ModelRef]:

@@ -219,8 +219,11 @@ def test_a_window_that_is_switched_off_is_no_window() -> None:
         assert can_continue(Auto.from_config(Qwen2Config(**SMALL, num_key_value_heads=1, sliding_window=4)))
 
 
-def test_positions_in_three_dimensions_take_the_plain_path(tiny_policy: Callable[[str], Policy]) -> None:
-    assert [can_continue(tiny_policy(family).model) for family in FAMILIES] == [True, True, False, True]
+@pytest.mark.parametrize("family", FAMILIES)
+def test_full_attention_continues_also_with_positions_in_three_dimensions(
+    family: str, tiny_policy: Callable[[str], Policy]
+) -> None:
+    assert can_continue(tiny_policy(family).model)
 
 
 def test_sampled_frequencies_are_those_of_the_softmax() -> None:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from transformers import LlamaConfig
+from transformers.cache_utils import DynamicLayer
 
-from sclvlm.engines.cache import RowCache
+from sclvlm.engines.cache import SPARE, RoomyLayer, RowCache
 from sclvlm.engines.drafts import Draft, Written
 
 CONFIG = LlamaConfig(num_hidden_layers=2)
@@ -65,3 +66,33 @@ def test_a_draft_keeps_what_each_row_wrote_up_to_its_stop() -> None:
 def test_a_draft_ends_when_every_row_has_stopped() -> None:
     draft = Draft(2, 8, [9], torch.device("cpu"))
     assert not draft.write(torch.arange(2), torch.tensor([9, 9]), torch.zeros(2))
+
+
+def test_a_spread_row_stands_where_its_copies_are_asked_for() -> None:
+    cache = RowCache(CONFIG, 2, torch.device("cpu"))
+    cache.add(torch.tensor([[0, 1], [1, 1]]))
+    feed(cache, numbered(2, range(2)))
+    cache.spread(torch.tensor([1, 0, 1]))
+    assert cache.mask.tolist() == [[1, 1], [0, 1], [1, 1]]
+    assert cache.present.tolist() == [0, 1, 2]
+    assert cache.cache.layers[0].keys[:, 0, :, 0].tolist() == [[11, 12], [1, 2], [11, 12]]
+
+
+def test_a_roomy_layer_holds_what_transformers_own_does() -> None:
+    ours, theirs = RoomyLayer(), DynamicLayer()
+    for width in (3, 1, 2, SPARE, 1):
+        keys = torch.randn(4, 2, width, 5)
+        for found, expected in zip(ours.update(keys, -keys), theirs.update(keys, -keys), strict=True):
+            assert torch.equal(found, expected)
+        rows = torch.tensor([1, 0, 3, 2])  # afterwards the space behind is no longer theirs
+        for layer in (ours, theirs):
+            layer.batch_select_indices(rows)
+    assert ours.get_seq_length() == 3 + 1 + 2 + SPARE + 1
+
+
+def test_a_roomy_layer_copies_nothing_while_there_is_space() -> None:
+    layer, token = RoomyLayer(), torch.ones(1, 1, 1, 4)
+    layer.update(token, token)
+    places = {layer.update(token, token)[0].data_ptr() for _ in range(SPARE)}
+    assert len(places) == 1
+    assert layer.update(token, token)[0].data_ptr() not in places

@@ -30,7 +30,7 @@ KEPT = ("pooler_output", BY_LAYER)  # the fields that models read; the tower's h
 NEUTRAL = {"text_config", "_name_or_path", "architectures", "use_cache", "dtype", "transformers_version"}
 
 
-def why_not_cached(model: Any) -> str | None:
+def why_not_kept(model: Any) -> str | None:
     """Why the features of a picture can't be kept, as far as the model's make tells; None when nothing speaks
     against it. `why_not_exact` tells the rest. Wrappers of peft make no difference.
     """
@@ -42,8 +42,14 @@ def why_not_cached(model: Any) -> str | None:
         return "its forward takes no mm_encoder_outputs in place of pixels"
     if words := [name for name in inspect.signature(tower).parameters if name.endswith("input_ids")]:
         return f"its features of a picture depend on the prompt's words ({words[0]})"
-    if not (weights := picture_weights(inner)):
-        return "its tower can't be told from its language model"
+    return None if picture_weights(inner) else "its tower can't be told from its language model"
+
+
+def why_not_cached(model: Any) -> str | None:
+    """The same, where the model trains: features that change with each step can't be kept either."""
+    if reason := why_not_kept(model):
+        return reason
+    weights = picture_weights(model)
     trained = next((name for name, tensor in weights.items() if tensor.requires_grad), None)
     return f"{trained} is trained, so the features change with each step" if trained else None
 
@@ -167,16 +173,26 @@ class FeatureCache:
         return key
 
     def _computed(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        model, inner = self.policy.model, unwrapped(self.policy.model)
-        tower = _tower(inner)
-        assert tower is not None, "why_not_cached tells of a model without"
-        read = inspect.signature(tower).parameters
-        given = {name: tensor.to(self.policy.device) for name, tensor in images.items() if name in read}
-        with scoring(model), _without_language(inner):
-            output = tower(**given, return_dict=True)
-        fields = {name: value for name in KEPT if (value := getattr(output, name, None)) is not None}
-        if not fields:
-            raise SclvlmError(f"{type(inner).__name__}: its tower returns no {KEPT[0]}. Train without kept features.")
-        others = {name: tensor for name, tensor in images.items() if not name.startswith(PIXELS)}
-        kept = {"features": fields, "inputs": others}
+        with scoring(self.policy.model):
+            kept = features_of(self.policy, images)
         return {path: tensor for name, value in kept.items() for path, tensor in flat(value, name)}
+
+
+def features_of(policy: Policy, images: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
+    """What the tower and projector make of one row's pictures (features), and the row's inputs beside pixels (inputs).
+
+    images: the processor's image tensors of that row. `files.stand_in` makes the model's inputs of several rows.
+    Raises SclvlmError when the model's output can't be kept.
+    """
+    inner = unwrapped(policy.model)
+    tower = _tower(inner)
+    assert tower is not None, "why_not_kept tells of a model without"
+    read = inspect.signature(tower).parameters
+    given = {name: tensor.to(policy.device) for name, tensor in images.items() if name in read}
+    with _without_language(inner):
+        output = tower(**given, return_dict=True)
+    fields = {name: value for name in KEPT if (value := getattr(output, name, None)) is not None}
+    if not fields:
+        raise SclvlmError(f"{type(inner).__name__}: its tower returns no {KEPT[0]}. Train without kept features.")
+    others = {name: tensor for name, tensor in images.items() if not name.startswith(PIXELS)}
+    return {"features": fields, "inputs": others}

@@ -106,14 +106,18 @@ class FeatureFiles:
         mm_encoder_outputs: the features; beside them what the model reads of pictures without looking at their
         pixels, such as their sizes. Nothing when there are no keys.
         """
-        if not keys:
-            return {}
         kept = {key: self.read(key) for key in dict.fromkeys(keys)}
-        rows = [kept[key] for key in keys]
-        others = {name: _joined([row["inputs"][name] for row in rows]) for name in rows[0].get("inputs", {})}
-        fields = {name: [row["features"][name] for row in rows] for name in rows[0]["features"]}
-        image = Features({name: _merged(name, values) for name, values in fields.items()})
-        return {**others, "mm_encoder_outputs": {"image": image}}
+        return stand_in([kept[key] for key in keys])
+
+
+def stand_in(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The model's inputs for the pictures of `rows`, each with the features and other inputs of one; see `batch`."""
+    if not rows:
+        return {}
+    others = {name: _joined([row["inputs"][name] for row in rows]) for name in rows[0].get("inputs", {})}
+    fields = {name: [row["features"][name] for row in rows] for name in rows[0]["features"]}
+    image = Features({name: _merged(name, values) for name, values in fields.items()})
+    return {**others, "mm_encoder_outputs": {"image": image}}
 
 
 def _touch(path: Path) -> None:

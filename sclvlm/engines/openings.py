@@ -1,0 +1,81 @@
+"""The openings of a batch as the model takes them: each picture decoded once, and encoded once where several ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sclvlm.engines import Opening
+from sclvlm.features import features_of, why_not_kept
+from sclvlm.features.files import stand_in
+from sclvlm.models import Policy
+from sclvlm.records import count_images
+from sclvlm.rendering import Encoded, Renderer, load_images
+
+Paths = tuple[str, ...]
+
+
+class Asked(NamedTuple):
+    """Rows to be encoded: rendered texts, the paths of their pictures, by which these are known, and the pictures."""
+
+    texts: Sequence[str]
+    paths: Sequence[Paths]
+    pictures: Sequence[Sequence[Image.Image]]
+
+    def distinct(self) -> tuple[Asked, Tensor]:
+        """The rows without repetitions, and which of those each of all is, (rows,)."""
+        first: dict[tuple[str, Paths], int] = {}
+        which = [first.setdefault(row, len(first)) for row in zip(self.texts, self.paths, strict=True)]
+        rows = [which.index(number) for number in range(len(first))]
+        texts, paths = zip(*first, strict=True)
+        return Asked(texts, paths, [self.pictures[row] for row in rows]), torch.tensor(which)
+
+
+def pictures_of(openings: Sequence[Opening]) -> list[list[Image.Image]]:
+    """The pictures of each, decoded; those at the same paths are the same objects."""
+    loaded: dict[tuple[Paths, int], list[Image.Image]] = {}
+    keys = [(opening.images, count_images([opening.message])) for opening in openings]
+    for key, opening in zip(keys, openings, strict=True):
+        if key not in loaded:
+            loaded[key] = load_images(opening.images, [opening.message])
+    return [loaded[key] for key in keys]
+
+
+def encode(renderer: Renderer, asked: Asked) -> Encoded:
+    """What `Renderer.encode` gives, on the policy's device; features stand for pixels where rows show the same ones."""
+    seen = [paths for paths in asked.paths if paths]
+    if len(set(seen)) == len(seen) or why_not_kept(renderer.policy.model):
+        return on_device(renderer.encode(asked.texts, asked.pictures), renderer.policy)
+    return _encode_with_features(renderer, asked)
+
+
+def _encode_with_features(renderer: Renderer, asked: Asked) -> Encoded:
+    """The same, row by row: how a processor's tensors of several rows divide into them is its own matter."""
+    rows = [renderer.encode([text], [shown]) for text, shown in zip(asked.texts, asked.pictures, strict=True)]
+    features: dict[Paths, dict[str, Any]] = {}
+    for paths, row in zip(asked.paths, rows, strict=True):
+        if paths and paths not in features:
+            features[paths] = features_of(renderer.policy, to_model(row.images, renderer.policy))
+    names = dict.fromkeys(name for row in rows for name in row.types)
+    return Encoded(
+        [row.ids[0] for row in rows],
+        stand_in([features[paths] for paths in asked.paths if paths]),
+        {name: [row.types.get(name, [[0] * len(row.ids[0])])[0] for row in rows] for name in names},
+    )
+
+
+def on_device(encoded: Encoded, policy: Policy) -> Encoded:
+    """`encoded` with its tensors where the policy is."""
+    return encoded._replace(images=to_model(encoded.images, policy))
+
+
+def to_model(tensors: Mapping[str, Tensor], policy: Policy) -> dict[str, Tensor]:
+    """`tensors` on the policy's device, floating point ones in its precision."""
+    return {
+        name: tensor.to(policy.device, policy.model.dtype if tensor.is_floating_point() else None)
+        for name, tensor in tensors.items()
+    }

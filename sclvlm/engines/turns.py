@@ -1,0 +1,132 @@
+"""Replies to growing conversations, each turn going on from the key/value cache of the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sclvlm.engines import Opening, Reply
+from sclvlm.engines.cache import RowCache
+from sclvlm.engines.context import check_fits
+from sclvlm.engines.drafts import Draft, Written
+from sclvlm.engines.notices import say_once
+from sclvlm.engines.openings import Asked, encode, pictures_of
+from sclvlm.engines.places import Places
+from sclvlm.engines.sampling import RowSampler
+from sclvlm.models import Policy
+from sclvlm.records import Message
+from sclvlm.rendering import Encoded, Renderer, pad
+
+
+class Turns:
+    """Replies of at most `limit` tokens to the last message of conversations that begin with `openings`."""
+
+    def __init__(self, policy: Policy, openings: Sequence[Opening], limit: int) -> None:
+        self.policy, self.limit, self.renderer = policy, limit, Renderer(policy)
+        self.paths = [opening.images for opening in openings]
+        self.images: list[list[Image.Image]] = pictures_of(openings)
+
+    def reply(self, conversations: list[list[Message]], sampler: RowSampler) -> list[Reply]:
+        """One reply a conversation."""
+        raise NotImplementedError
+
+    def texts(self, conversations: list[list[Message]]) -> list[str]:
+        """Each through the chat template, up to where the model writes on."""
+        return [self.renderer.text(conversation, reply=True) for conversation in conversations]
+
+    def finish(self, written: Written) -> Reply:
+        """The reply that its tokens spell; a stop token at the end is counted and not shown."""
+        shown = written.tokens[:-1] if written.stopped else written.tokens
+        text = self.policy.tokenizer.decode(shown, skip_special_tokens=True)
+        return Reply(text, len(written.tokens), "stop" if written.stopped else "length", written.logp)
+
+
+class ContinuedTurns(Turns):
+    """Keeps the cache between turns; padding may lie anywhere in it, masked.
+
+    Rows that begin alike, as several draws of one question do, are one row until each has its first token.
+    """
+
+    cache: RowCache
+    places: Places
+
+    def __init__(self, policy: Policy, openings: Sequence[Opening], limit: int) -> None:
+        super().__init__(policy, openings, limit)
+        self.unseen: list[list[int]] | None = None  # picked, but not yet in the cache; None before the first turn
+
+    @torch.inference_mode()
+    def reply(self, conversations: list[list[Message]], sampler: RowSampler) -> list[Reply]:
+        added = self._added(conversations)
+        logits = self._begin(conversations) if added is None else self._follow(added)
+        draft = Draft(len(conversations), self.limit, self.policy.stop_ids, logits.device)
+        while draft.write(self.cache.present, *sampler.pick(logits, draft.step, self.cache.present)):
+            active = draft.active[self.cache.present]
+            if 2 * active.sum() <= len(active):  # copying what stays is worth half of the work
+                self.cache.keep(active)
+                active = active[active]
+            logits = self._behind(draft.last(self.cache.present), active[:, None].long())
+        written = draft.replies()
+        self.unseen = [[] if each.stopped else each.tokens[-1:] for each in written]
+        return [self.finish(each) for each in written]
+
+    def _added(self, conversations: list[list[Message]]) -> list[list[int]] | None:
+        """Ids that come behind what the cache holds; None where nothing there can be built on."""
+        if self.unseen is None:
+            return None
+        added = [self.renderer.follow_up(said[:-1], said[-1]) for said in conversations]
+        if any(ids is None for ids in added):
+            say_once(self.policy.model, "the chat template rewrites earlier turns: each turn is encoded anew")
+            return None
+        return [[*unseen, *(ids or [])] for unseen, ids in zip(self.unseen, added, strict=True)]
+
+    def _begin(self, conversations: list[list[Message]]) -> Tensor:
+        """A new cache with the whole conversations; what `_extend` returns."""
+        asked = Asked(self.texts(conversations), self.paths, self.images)
+        once, which = asked.distinct()
+        self.cache = RowCache(self.policy.model.config, len(once.texts), self.policy.device)
+        self.places = Places(self.policy.model, len(once.texts))
+        logits = self._prefill(encode(self.renderer, once))
+        if len(once.texts) == len(which):
+            return logits
+        rows = which.to(logits.device)
+        self.cache.spread(rows)
+        self.places.spread(rows)
+        return logits[rows]
+
+    def _prefill(self, encoded: Encoded) -> Tensor:
+        check_fits(self.policy.model.config, map(len, encoded.ids))
+        ids, mask = (each.to(self.policy.device) for each in pad(encoded.ids, self.policy.pad_id, left=True))
+        types = {name: pad(rows, 0, left=True)[0].to(ids.device) for name, rows in encoded.types.items()}
+        inputs = {**encoded.images, **types}
+        mask = self.cache.add(mask)
+        return self._extend(ids, mask, self.places.prompts(ids, mask, inputs), inputs)
+
+    def _follow(self, added: list[list[int]]) -> Tensor:
+        self.cache.rejoin()
+        held = self.cache.mask.sum(1).tolist()
+        check_fits(self.policy.model.config, map(sum, zip(held, map(len, added), strict=True)))
+        ids, mask = pad(added, self.policy.pad_id, left=True)
+        return self._behind(ids.to(self.policy.device), mask.to(self.policy.device))
+
+    def _behind(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Run `ids` (present, new) behind the cache."""
+        mask = self.cache.add(mask)
+        return self._extend(ids, mask, self.places.further(mask, ids.shape[1], self.cache.present), {})
+
+    def _extend(self, ids: Tensor, mask: Tensor, positions: Tensor, inputs: Mapping[str, Any]) -> Tensor:
+        """float32 logits (present, vocabulary) of the last position of `ids` (present, new)."""
+        output = self.policy.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            cache=self.cache.cache,
+            use_cache=True,
+            logits_to_keep=torch.tensor([ids.shape[1] - 1], device=ids.device),  # as in collation.logps
+            **inputs,
+        )
+        logits: Tensor = output.logits[:, -1].float()
+        return logits
