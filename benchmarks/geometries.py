@@ -242,21 +242,22 @@ def write_pairs(folder: Path, count: int, *, prompt: int, answer: int | None, ph
 def _pair(folder: Path, index: int, draw: random.Random, prompt: int, answer: int | None, photo: int) -> PreferencePair:
     # The end of the turn is one token more.
     lengths = [draw.randint(8, 24) if answer is None else answer - 1 for _ in range(2)]
-    chosen, rejected = (text_message("assistant", _letters(draw, length)) for length in lengths)
+    chosen, rejected = (text_message("assistant", letters(draw, length)) for length in lengths)
     return PreferencePair(
         id=f"pair-{index}",
-        prompt=[text_message("user", _letters(draw, prompt), images=1 if photo else 0)],
+        prompt=[text_message("user", letters(draw, prompt), images=1 if photo else 0)],
         chosen=[chosen],
         rejected=[rejected],
-        images=(_photo(folder / f"{index}.jpg", draw, photo),) if photo else (),
+        images=(save_photo(folder / f"{index}.jpg", draw, photo),) if photo else (),
     )
 
 
-def _letters(draw: random.Random, count: int) -> str:
+def letters(draw: random.Random, count: int) -> str:
+    """`count` random letters, as many tokens."""
     return "".join(draw.choices(string.ascii_letters, k=count))
 
 
-def _photo(path: Path, draw: random.Random, side: int) -> str:
+def save_photo(path: Path, draw: random.Random, side: int) -> str:
     """Soft blotches of colour: as costly to decode as a photograph, unlike noise or a flat area."""
     image = Image.frombytes("RGB", (16, 16), draw.randbytes(16 * 16 * 3))
     image.resize((side, side), Image.Resampling.BICUBIC).save(path, quality=90)
