@@ -9,22 +9,19 @@ import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sclvlm.config import STAGES, AskSection, Config
-from sclvlm.engines import Engine
+from sclvlm.asking import answer, dialogue_of
+from sclvlm.config import STAGES, Config
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import stage_inputs, stages_before, weights_hash
-from sclvlm.launch import count, index, is_main
+from sclvlm.launch import count, is_main
 from sclvlm.preflight import check_inputs
 from sclvlm.progress import console
-from sclvlm.prompts import load_prompt
 from sclvlm.questions import Questions, measured_models, questions_of
-from sclvlm.records import GradedTrace, ModelRef
+from sclvlm.records import GradedTrace
 from sclvlm.runs import Stage, environment, locked
-from sclvlm.self_correction.conversing import Dialogue
 from sclvlm.self_correction.journal import answered, merge, parts, wanted
 from sclvlm.storage import read_records, repair_torn_line, write_json, write_records, write_text
 
@@ -75,7 +72,7 @@ def _take_part(config: Config, task: str) -> None:
     if task == "train":
         train(Job.of(config, task))
     else:
-        _answer(questions_of(config)[task])
+        answer(questions_of(config)[task])
 
 
 def _run_stages(config: Config, names: tuple[str, ...], redo: str | None) -> list[Facts]:
@@ -273,14 +270,14 @@ def preview(config: Config, name: str) -> list[Any]:
     questions = questions_of(config)["infer" if name == "infer" else "evaluate before"]
     ask = questions.ask
     policy = load_outline(**config.model.model_dump(include={"path", "revision", "trust_remote_code"}))
-    return previews(questions.samples, policy, _dialogue(ask), max_new_tokens=ask.max_new_tokens)
+    return previews(questions.samples, policy, dialogue_of(ask), max_new_tokens=ask.max_new_tokens)
 
 
 def _ask(questions: Questions) -> None:
     """Hold the conversations that are missing, by all processes; a model is loaded only if there are any."""
     if not _all_answered(questions):
         with _all_processes(questions.what):
-            _answer(questions)
+            answer(questions)
     merge(questions.traces, questions.samples, questions.ask.draws)
     if count() > 1 and not _all_answered(questions):
         raise SclvlmError(
@@ -294,89 +291,6 @@ def _all_answered(questions: Questions) -> bool:
     done = answered(questions.traces)
     asked = wanted(questions.samples, questions.ask.draws)
     return len(done) > 0 and all(each in done for each in asked)
-
-
-def _answer(questions: Questions) -> None:
-    """This process's share of the conversations; returns when all processes have come so far."""
-    from sclvlm.self_correction import Origin, collect_traces
-    from sclvlm.self_correction.shares import Share
-
-    config, ask = questions.config, questions.ask
-    engine, ref = ENGINES[ask.engine](config, ask)
-    collect_traces(
-        questions.samples,
-        questions.traces,
-        engine=engine,
-        dialogue=_dialogue(ask),
-        origin=Origin(ref, _sampling(ask), config.run.seed),
-        draws=ask.draws,
-        batch_size=_at_once(ask),
-        max_failed_share=ask.max_failed_share,
-        what=questions.what,
-        share=Share(index(), count()),
-        count_failed=_counted(questions.what),
-    )
-    if count() > 1:
-        from sclvlm.processes import wait
-
-        wait()
-
-
-def _counted(what: str) -> Callable[[int], int] | None:
-    """Counts over all processes, where there are several."""
-    if count() == 1:
-        return None
-    from sclvlm.processes import counted
-
-    return partial(counted, what)
-
-
-def _dialogue(ask: AskSection) -> Dialogue:
-    initial, review = load_prompt("initial", ask.initial, ask.marker), load_prompt("review", ask.review, ask.marker)
-    return Dialogue(initial, review, ask.turns)
-
-
-def _in_process(config: Config, ask: AskSection) -> tuple[Engine, ModelRef]:
-    from sclvlm.engines.hf import HFEngine
-    from sclvlm.engines.world import WorldEngine
-    from sclvlm.models import load_policy
-
-    policy = load_policy(**config.model.model_dump())
-    if policy.acts:
-        return WorldEngine(policy, seed=config.run.seed, **_sampling(ask)), policy.ref
-    pace = ask.model_dump(include={"continue_cache", "tokens_per_batch"})
-    return HFEngine(policy, seed=config.run.seed, **pace, **_sampling(ask)), policy.ref
-
-
-def _at_once(ask: AskSection) -> int:
-    """Conversations that an engine is given together."""
-    if ask.tokens_per_batch is None or ask.engine != "hf":
-        return ask.batch_size
-    from sclvlm.engines.batching import WINDOW
-
-    return WINDOW
-
-
-def _by_servers(config: Config, ask: AskSection) -> tuple[Engine, ModelRef]:
-    """What they serve is what speaks, with whatever adapter they have on it."""
-    from sclvlm.engines.addresses import api_key
-    from sclvlm.engines.server import connected
-
-    server = ask.server
-    pace = server.model_dump(include={"concurrency", "timeout", "retries", "extra"})
-    key = api_key(server.api_key_env)
-    engine = connected(server.urls, server.model, key=key, seed=config.run.seed, **pace, **_sampling(ask))
-    return engine, ModelRef(path=engine.model)
-
-
-ENGINES: dict[str, Callable[[Config, AskSection], tuple[Engine, ModelRef]]] = {
-    "hf": _in_process,
-    "server": _by_servers,
-}
-
-
-def _sampling(ask: AskSection) -> dict[str, Any]:
-    return ask.model_dump(include={"temperature", "top_p", "max_new_tokens"})
 
 
 def pairs_file(config: Config) -> Path:

@@ -32,7 +32,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "mathematics": ("losses", "objective"),
     "models": ("models", "pictures", "rendering", "attention", "layouts", "features", "tuning", "agents", "processes"),
     "batches": ("encodings", "collation", "trajectories", "collators", "references", "engines", "rollouts"),
-    "stages": ("self_correction", "trainer", "training", "evaluation", "preflight", "questions", "pipeline"),
+    "stages": ("self_correction", "trainer", "training", "evaluation", "preflight", "questions", "asking", "pipeline"),
     "door": ("cli", "__main__"),
 }
 # What a floor may import from outside, beside the standard library and what the floors below may.
