@@ -60,6 +60,9 @@ _NOT_A_VALUE = re.compile(
     re.IGNORECASE,
 )
 """What stands before a number that only bounds the answer, or that counts pictures, steps, days."""
+_NAME_BEFORE = re.compile(r"(?:^|[.!?]\s)(?!Answer|Total|Count)[A-Z][a-z]{1,15}\s$")
+_VERB_BEHIND = re.compile(r"\s(?:is|has|was|shows|lies|looks|stands)\b")
+"""Around the number of a name: "Bird 3 is blue"."""
 _ONE_COUNTS = re.compile(
     r"(?:^|\b(?:is|are|only|exactly|just|has|have|see|count|of|about|answer|was|with)\s|[:=])\W*$", re.I
 )
@@ -174,6 +177,8 @@ def _of_number(match: re.Match[str]) -> Reading:
     """The value of a match of _NUMBER; nothing where it is a bound or a name."""
     begins = match.start("minus" if match["minus"] else _which(match))
     before = match.string[max(0, begins - 24) : begins]
+    if _NAME_BEFORE.search(before) and _VERB_BEHIND.match(match.string, match.end()):
+        return NOTHING
     if _NOT_A_VALUE.search(before) or _BOUND_BEHIND.match(match.string, match.end()):
         return NOTHING
     if (match["word"] or "").casefold() == "one" and not match["word_magnitude"] and not _ONE_COUNTS.search(before):
