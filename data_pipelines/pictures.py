@@ -34,6 +34,7 @@ class Pictures:
     def __init__(self, folder: Path, *roots: Path) -> None:
         self.folder, self.roots = folder, roots
         self.count = 0
+        self._names: dict[str, str] = {}  # by hash, so that a picture that many rows share is decoded once
         folder.mkdir(parents=True)
 
     def keep(self, images: Iterable[Any]) -> list[str]:
@@ -41,12 +42,18 @@ class Pictures:
 
         images: paths, bytes, dicts of both, PIL images, Base64, OneOf.
         """
-        kept = [(self.folder / file_name(content), content) for content in map(self._content, images)]
+        kept = [(self.folder / self._name(content), content) for content in map(self._content, images)]
         for path, content in kept:
             if not path.exists():
                 path.write_bytes(content)
                 self.count += 1
         return [str(path) for path, _ in kept]
+
+    def _name(self, content: bytes) -> str:
+        digest = hashlib.sha256(content).hexdigest()
+        if digest not in self._names:
+            self._names[digest] = file_name(content)
+        return self._names[digest]
 
     def _content(self, image: Any) -> bytes:
         if isinstance(image, dict):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from data_pipelines import pictures
 from data_pipelines.benchmarks.__main__ import main
 from data_pipelines.benchmarks.catalogue import BENCHMARKS
 from data_pipelines.benchmarks.importing import build
@@ -152,6 +153,19 @@ def test_a_picture_is_kept_once_with_its_bytes_under_its_hash_and_its_real_forma
     assert path.read_bytes() == jpeg
     assert path.name == f"{file_hash(path)[:16]}.jpeg"
     assert tally.images == 1
+
+
+def test_a_picture_that_many_rows_hold_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+
+    def name(content: bytes) -> str:
+        decoded.append(content)
+        return "x.png"
+
+    monkeypatch.setattr(pictures, "file_name", name)
+    rows = ({**LETTERED, "index": index} for index in range(3))
+    imported("mmbench", tsv(tmp_path / "x.tsv", *rows), tmp_path / "out")
+    assert decoded == [picture(1)]
 
 
 def test_a_limit_reads_the_first_rows(tmp_path: Path) -> None:
