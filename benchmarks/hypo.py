@@ -27,10 +27,11 @@ from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.losses import sampled_kl
 from sclvlm.metrics import Comparison, Interval
 from sclvlm.models import load_policy, scoring
-from sclvlm.pipeline import run_stages, trained_model
+from sclvlm.pipeline import run_stages
 from sclvlm.preflight import read_samples
 from sclvlm.progress import progress
 from sclvlm.prompts import initial_message, load_prompt
+from sclvlm.questions import trained_model
 from sclvlm.records import Demonstration, GradedTrace, Sample, text_message
 from sclvlm.rendering import Renderer
 from sclvlm.reporting import build_report
