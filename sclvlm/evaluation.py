@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
-from sclvlm.errors import SclvlmError
-from sclvlm.grading import grade_trace
-from sclvlm.records import GradedTrace, Sample, Trace
+from sclvlm.grading import grade_trace, questions
+from sclvlm.records import Sample, Trace
 from sclvlm.storage import read_records, write_records
 
 
-def grade_file(traces: Path, samples: Mapping[str, Sample], out: Path) -> list[GradedTrace]:
-    """Grade `traces` into `out`, in the order of `samples`. Raises SclvlmError for a trace of no sample."""
-    graded = [grade_trace(trace, _sample(trace, samples, traces)) for trace in read_records(traces, Trace)]
-    place = {name: index for index, name in enumerate(samples)}
-    graded.sort(key=lambda trace: (place[trace.id], trace.draw))
-    write_records(out, graded)
-    return graded
-
-
-def _sample(trace: Trace, samples: Mapping[str, Sample], path: Path) -> Sample:
-    if trace.id not in samples:
-        raise SclvlmError(f"{path}: trace {trace.id!r} is about no sample. Grade it with the file it was made from.")
-    return samples[trace.id]
+def grade_file(traces: Path, samples: Iterable[Sample], out: Path) -> None:
+    """Grade `traces` into `out`, one at a time. Raises SclvlmError for a trace of no sample, or out of their order."""
+    asked = questions(samples, read_records(traces, Trace), traces)
+    write_records(out, (grade_trace(trace, sample) for sample, draws in asked for trace in draws))
 
 
 def by_id(samples: Iterable[Sample]) -> dict[str, Sample]:

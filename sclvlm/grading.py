@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from sclvlm.answers import extract, normalise
 from sclvlm.errors import SclvlmError
 from sclvlm.prompts import MARKER, in_plain_marks
 from sclvlm.records import AnswerKind, GradedTrace, GradedTurn, Sample, Trace, Transition, Turn, Verdict
+
+T = TypeVar("T", bound=Trace)
 
 
 class Grade(NamedTuple):
@@ -48,6 +53,22 @@ def grade_trace(trace: Trace, sample: Sample) -> GradedTrace:
     transition = Transition.between(turns[0].verdict, turns[-1].verdict)
     kept = {name: getattr(trace, name) for name in Trace.model_fields if name != "turns"}
     return GradedTrace(**kept, turns=turns, transition=transition)
+
+
+def questions(samples: Iterable[Sample], traces: Iterable[T], path: Path) -> Iterator[tuple[Sample, list[T]]]:
+    """Each sample that `traces`, read from `path`, are about, and its draws; both stand in the same order.
+
+    Raises SclvlmError for a trace of no sample, or out of their order.
+    """
+    left = iter(samples)
+    for name, draws in groupby(traces, key=lambda trace: trace.id):
+        sample = next((each for each in left if each.id == name), None)
+        if sample is None:
+            raise SclvlmError(
+                f"{path}: trace {name!r} is about no sample, or stands out of their order. "
+                "Grade it with the file it was made from."
+            )
+        yield sample, sorted(draws, key=lambda trace: trace.draw)
 
 
 def _grade_turn(turn: Turn, sample: Sample, marker: str) -> GradedTurn:

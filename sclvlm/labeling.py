@@ -9,28 +9,42 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
 from sclvlm.errors import SclvlmError
+from sclvlm.grading import questions
 from sclvlm.records import GradedTrace, GradedTurn, PreferencePair, Sample, Transition, Verdict, text_message
-from sclvlm.storage import describe
+from sclvlm.storage import describe, read_records, write_records
 
 Pairing = Literal["refine", "independent"]
 Unparsed = Literal["drop", "rejected"]
+Question = tuple[Sample, Sequence[GradedTrace]]
+"""A sample and its graded draws, in their order."""
+PARTNER = "partner in a pair"
 
 
-@dataclass(frozen=True)
-class Labeling:
-    """The pairs, and what became of every trace: the values of `counts` sum to the number of traces.
+class Labeled(NamedTuple):
+    """What one question gives: a pair or none, and what became of each of its traces.
 
     pairing=refine: a trace is its own outcome, `pairs <source>` or `dropped <why>`. pairing=independent: a
     pair takes two traces; the later draw counts as `pairs <source>`, the earlier as `partner in a pair`, and
     both share the outcome when their pair is dropped.
     """
+
+    pair: PreferencePair | None
+    outcomes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Labeling:
+    """The pairs, and what became of every trace (see `Labeled`): the values of `counts` sum to their number."""
 
     pairs: tuple[PreferencePair, ...]
     counts: dict[str, int]
@@ -42,14 +56,6 @@ class _Side:
 
     turn: GradedTurn
     draw: int
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A pair, and the positions of the traces it is made of: the one it counts under first."""
-
-    pair: PreferencePair
-    traces: tuple[int, ...]
 
 
 def label_pairs(
@@ -70,89 +76,108 @@ def label_pairs(
     the rarer one has, drawn by `seed`.
     Raises SclvlmError for a trace without its sample, and for a prompt whose images are not its sample's.
     """
-    traces = list(graded)
-    outcomes = [""] * len(traces)
-    make = {"refine": _from_refinements, "independent": _from_draws}[pairing]
-    candidates: list[_Candidate] = []
-    for positions in _by_question(traces, samples):
-        candidates += make(traces, positions, samples, outcomes, sources=sources, unparsed=unparsed)
-    if balance:
-        candidates = _balanced(candidates, outcomes, seed)
-    return Labeling(tuple(candidate.pair for candidate in candidates), dict(Counter(outcomes)))
+    found = _by_question(graded, samples)
+    every = labeled(lambda: found, pairing=pairing, sources=sources, unparsed=unparsed, balance=balance, seed=seed)
+    counts: Counter[str] = Counter()
+    pairs = tuple(_counted(every, counts))
+    return Labeling(pairs, dict(counts))
 
 
-def _by_question(traces: list[GradedTrace], samples: Mapping[str, Sample]) -> list[list[int]]:
-    """Positions of the traces of each question, in draw order; questions in order of appearance."""
-    questions: dict[str, list[int]] = {}
-    for position, trace in enumerate(traces):
+def label_file(graded: Path, samples: Iterable[Sample], out: Path, **settings: Any) -> dict[str, int]:
+    """The same from file to file, a question at a time; returns the counts.
+
+    graded: traces in the order of `samples`, which can be gone through twice. settings: as of `label_pairs`.
+    """
+    counts: Counter[str] = Counter()
+    every = labeled(lambda: questions(samples, read_records(graded, GradedTrace), graded), **settings)
+    write_records(out, _counted(every, counts))
+    return dict(counts)
+
+
+def _counted(every: Iterable[Labeled], counts: Counter[str]) -> Iterator[PreferencePair]:
+    for pair, outcomes in every:
+        counts.update(outcomes)
+        if pair is not None:
+            yield pair
+
+
+def labeled(
+    asked: Callable[[], Iterable[Question]],
+    *,
+    pairing: Pairing,
+    sources: Collection[str],
+    unparsed: Unparsed,
+    balance: bool,
+    seed: int,
+) -> Iterator[Labeled]:
+    """Each question labeled; `asked` is called once, or twice to balance."""
+    make = partial({"refine": _from_refinements, "independent": _from_draws}[pairing], sources=sources)
+
+    def every() -> Iterator[Labeled]:
+        return (make(sample, traces, unparsed=unparsed) for sample, traces in asked())
+
+    return _balanced(every, seed) if balance else every()
+
+
+def _by_question(traces: Iterable[GradedTrace], samples: Mapping[str, Sample]) -> list[Question]:
+    """The traces of each question, in draw order; questions in order of appearance."""
+    found: dict[str, list[GradedTrace]] = {}
+    for trace in traces:
         if trace.id not in samples:
             raise SclvlmError(
                 f"trace {trace.id!r} (draw {trace.draw}): none of the {len(samples)} samples has this id. "
                 "Label with the samples file the traces were inferred from."
             )
-        questions.setdefault(trace.id, []).append(position)
-    return [sorted(positions, key=lambda position: traces[position].draw) for positions in questions.values()]
+        found.setdefault(trace.id, []).append(trace)
+    return [(samples[name], sorted(draws, key=lambda trace: trace.draw)) for name, draws in found.items()]
 
 
 def _from_refinements(
-    traces: list[GradedTrace],
-    positions: list[int],
-    samples: Mapping[str, Sample],
-    outcomes: list[str],
-    *,
-    sources: Collection[str],
-    unparsed: Unparsed,
-) -> Iterator[_Candidate]:
+    sample: Sample, traces: Sequence[GradedTrace], *, sources: Collection[str], unparsed: Unparsed
+) -> Labeled:
     """The pair of one question's first and last answers."""
-    have_pair = False
-    for position in positions:
-        trace = traces[position]
-        source = trace.transition
-        if trace.failed:
-            outcomes[position] = "dropped failed"
-            continue
-        if source not in sources:
-            outcomes[position] = f"dropped {source}"
-            continue
-        first, last = _Side(trace.turns[0], trace.draw), _Side(trace.turns[-1], trace.draw)
-        chosen, rejected = (last, first) if source is Transition.IC else (first, last)
-        objection = _objection(chosen, rejected, unparsed)
-        if not objection and have_pair:
+    pair, outcomes = None, list[str]()
+    for trace in traces:
+        objection, chosen, rejected = _refinement(trace, sources, unparsed)
+        if not objection and pair is not None:
             objection = "dropped second pair of a question"
-        outcomes[position] = objection or f"pairs {source}"
         if not objection:
-            have_pair = True
-            yield _Candidate(_pair(samples[trace.id], trace, chosen, rejected, source), (position,))
+            pair = _pair(sample, trace, chosen, rejected, trace.transition)
+        outcomes.append(objection or f"pairs {trace.transition}")
+    return Labeled(pair, outcomes)
+
+
+def _refinement(trace: GradedTrace, sources: Collection[str], unparsed: Unparsed) -> tuple[str, _Side, _Side]:
+    """Why `trace` makes no pair, empty when it does; what would be chosen and what rejected."""
+    first, last = _Side(trace.turns[0], trace.draw), _Side(trace.turns[-1], trace.draw)
+    chosen, rejected = (last, first) if trace.transition is Transition.IC else (first, last)
+    if trace.failed:
+        return "dropped failed", chosen, rejected
+    if trace.transition not in sources:
+        return f"dropped {trace.transition}", chosen, rejected
+    return _objection(chosen, rejected, unparsed), chosen, rejected
 
 
 def _from_draws(
-    traces: list[GradedTrace],
-    positions: list[int],
-    samples: Mapping[str, Sample],
-    outcomes: list[str],
-    *,
-    sources: Collection[str],
-    unparsed: Unparsed,
-) -> Iterator[_Candidate]:
+    sample: Sample, traces: Sequence[GradedTrace], *, sources: Collection[str], unparsed: Unparsed
+) -> Labeled:
     """The pair of one question's first correct and first incorrect first answers."""
-    first_of: dict[bool, int] = {}
-    for position in positions:
-        outcomes[position] = _unusable_draw(traces[position].turns[0], unparsed)
-        if not outcomes[position]:
-            correct = traces[position].turns[0].verdict is Verdict.CORRECT
-            outcomes[position] = "dropped further draw" if correct in first_of else "dropped no opposite draw"
-            first_of.setdefault(correct, position)
+    outcomes, first_of = list[str](), dict[bool, int]()
+    for place, trace in enumerate(traces):
+        outcomes.append(_unusable_draw(trace.turns[0], unparsed))
+        if not outcomes[place]:
+            correct = trace.turns[0].verdict is Verdict.CORRECT
+            outcomes[place] = "dropped further draw" if correct in first_of else "dropped no opposite draw"
+            first_of.setdefault(correct, place)
     if len(first_of) < 2:
-        return
+        return Labeled(None, outcomes)
     good, bad = first_of[True], first_of[False]
     chosen, rejected = (_Side(traces[place].turns[0], traces[place].draw) for place in (good, bad))
-    source = Transition.IC if positions.index(bad) < positions.index(good) else Transition.CI
-    later, earlier = (good, bad) if source is Transition.IC else (bad, good)
+    source = Transition.IC if bad < good else Transition.CI
     objection = _objection(chosen, rejected, unparsed) if source in sources else f"dropped {source}"
-    outcomes[later] = objection or f"pairs {source}"
-    outcomes[earlier] = objection or "partner in a pair"
-    if not objection:
-        yield _Candidate(_pair(samples[traces[good].id], traces[good], chosen, rejected, source), (later, earlier))
+    outcomes[max(good, bad)] = objection or f"pairs {source}"
+    outcomes[min(good, bad)] = objection or PARTNER
+    return Labeled(None if objection else _pair(sample, traces[good], chosen, rejected, source), outcomes)
 
 
 def _unusable_draw(turn: GradedTurn, unparsed: Unparsed) -> str:
@@ -196,16 +221,22 @@ def _pair(sample: Sample, trace: GradedTrace, chosen: _Side, rejected: _Side, so
         ) from None
 
 
-def _balanced(candidates: list[_Candidate], outcomes: list[str], seed: int) -> list[_Candidate]:
-    """As many candidates of the commoner source as of the rarer, in their order."""
+def _balanced(every: Callable[[], Iterable[Labeled]], seed: int) -> Iterator[Labeled]:
+    """As many pairs of the commoner source as of the rarer, in their order."""
+    sources = [pair.source for pair, _ in every() if pair is not None]
     by_source = {
-        source: [place for place, candidate in enumerate(candidates) if candidate.pair.source == source]
+        source: [place for place, each in enumerate(sources) if each == source]
         for source in (Transition.IC, Transition.CI)
     }
     size = min(map(len, by_source.values()))
     kept = {place for places in by_source.values() for place in random.Random(seed).sample(places, size)}
-    for place, candidate in enumerate(candidates):
-        if place not in kept:
-            for position in candidate.traces:
-                outcomes[position] = "dropped for balance"
-    return [candidate for place, candidate in enumerate(candidates) if place in kept]
+    places = count()
+    for each in every():
+        yield each if each.pair is None or next(places) in kept else _without_pair(each)
+
+
+def _without_pair(one: Labeled) -> Labeled:
+    taken = [outcome.startswith("pairs ") or outcome == PARTNER for outcome in one.outcomes]
+    return Labeled(
+        None, ["dropped for balance" if each else outcome for each, outcome in zip(taken, one.outcomes, strict=True)]
+    )

@@ -23,7 +23,7 @@ from sclvlm.questions import Questions, measured_models, questions_of
 from sclvlm.records import GradedTrace
 from sclvlm.runs import Stage, environment, locked
 from sclvlm.self_correction.journal import answered, merge, parts, wanted
-from sclvlm.storage import read_records, repair_torn_line, write_json, write_records, write_text
+from sclvlm.storage import read_records, repair_torn_line, write_json, write_text
 
 Facts = dict[str, Any]
 """What a stage says when it ends: file paths and counts."""
@@ -151,25 +151,26 @@ def infer(job: Job) -> Facts:
 
 def label(job: Job) -> Facts:
     """Grades and pairs: graded.jsonl, pairs.jsonl, counts.json."""
-    from sclvlm.evaluation import by_id, grade_file
-    from sclvlm.labeling import label_pairs
+    from sclvlm.evaluation import grade_file
+    from sclvlm.labeling import label_file
     from sclvlm.metrics import summarize
 
-    config, folder = job.config, job.stage.folder
-    settings = _section(config.label)
-    samples = by_id(questions_of(config)["infer"].samples)
-    graded = grade_file(config.folder / "infer" / "traces.jsonl", samples, folder / "graded.jsonl")
-    labeled = label_pairs(graded, samples, **settings.model_dump(), seed=config.run.seed)
-    write_json(folder / "counts.json", labeled.counts)
-    if not labeled.pairs:
-        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in labeled.counts.items())
+    config, graded, pairs = job.config, job.stage.folder / "graded.jsonl", job.stage.folder / "pairs.jsonl"
+    questions = questions_of(config)["infer"]
+    grade_file(questions.traces, questions.samples, graded)
+    settings = _section(config.label).model_dump()
+    outcomes = label_file(graded, questions.samples, pairs, **settings, seed=config.run.seed)
+    write_json(job.stage.folder / "counts.json", outcomes)
+    made = sum(outcomes[each] for each in outcomes if each.startswith("pairs "))
+    if not made:
         raise SclvlmError(
-            f"{folder}: none of {len(graded)} traces became a pair ({outcomes}). Infer on more samples, with a "
-            "higher temperature or more draws, or label with other settings."
+            f"{job.stage.folder}: none of {sum(outcomes.values())} traces became a pair ("
+            + ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+            + "). Infer on more samples, with a higher temperature or more draws, or label with other settings."
         )
-    write_records(folder / "pairs.jsonl", labeled.pairs)
-    write_json(folder / "summary.json", summarize(graded).model_dump(mode="json"))
-    return {"pairs": str(folder / "pairs.jsonl"), "count": len(labeled.pairs), "outcomes": labeled.counts}
+    summary = summarize(read_records(graded, GradedTrace))
+    write_json(job.stage.folder / "summary.json", summary.model_dump(mode="json"))
+    return {"pairs": str(pairs), "count": made, "outcomes": outcomes}
 
 
 def train(job: Job) -> Facts:
@@ -213,12 +214,13 @@ def evaluate(job: Job) -> Facts:
         questions = questions_of(job.config)[f"evaluate {name}"]
         _ask(questions)
         folder = questions.traces.parent
-        samples = by_id(questions.samples)
-        graded = grade_file(questions.traces, samples, folder / "graded.jsonl")
-        write_json(folder / "summary.json", summarize(graded).model_dump(mode="json"))
-        if official := official_by_turn(graded, samples):
+        graded = folder / "graded.jsonl"
+        grade_file(questions.traces, questions.samples, graded)
+        summary = summarize(read_records(graded, GradedTrace))
+        write_json(folder / "summary.json", summary.model_dump(mode="json"))
+        if official := official_by_turn(list(read_records(graded, GradedTrace)), by_id(questions.samples)):
             write_json(folder / "official.json", official)
-        facts[name] = str(folder / "graded.jsonl")
+        facts[name] = str(graded)
     return facts
 
 

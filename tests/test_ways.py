@@ -181,7 +181,8 @@ def test_evaluation_asks_the_model_as_it_was_and_as_it_is(
     monkeypatch.setattr(
         pipeline, "_ask", lambda each: asked.append((each.config.model.path, each.config.model.adapter))
     )
-    monkeypatch.setattr("sclvlm.evaluation.grade_file", lambda *_: [])
+    monkeypatch.setattr("sclvlm.evaluation.grade_file", lambda *_: None)
+    monkeypatch.setattr(pipeline, "read_records", lambda *_: [])
     monkeypatch.setattr("sclvlm.metrics.summarize", lambda _: SimpleNamespace(model_dump=lambda mode: {}))
     monkeypatch.setattr("sclvlm.evaluation.by_id", lambda _: {})
     given = config(tmp_path, section(Path("bare"), adapter="start"), settings(WAYS[way]))
