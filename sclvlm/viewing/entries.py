@@ -65,7 +65,7 @@ def _trace_entry(trace: Trace, sample: int, texts: dict[str, int]) -> Entry:
         "sample": sample,
         "draw": trace.draw,
         "transition": trace.transition if isinstance(trace, GradedTrace) else None,
-        "error": str(trace.meta.get("error", "")) if trace.failed else "",
+        "error": str(trace.meta.get("error") or "no reason was kept") if trace.failed else "",
         "turns": [_turn_entry(turn, texts) for turn in trace.turns],
     }
 

@@ -61,10 +61,10 @@
   const place = (trace) => [titles.get(trace.stage), trace.draw ? `draw ${trace.draw}` : ""].filter(Boolean).join(", ");
 
   // Filters.
-  const choose = (id, all_, values, label) => {
+  const choose = (id, every, values, label) => {
     const select = $(id);
     select.hidden = values.length < 2;
-    select.append(make("option", { value: "" }, all_));
+    select.append(make("option", { value: "" }, every));
     select.append(...values.map((value) => make("option", { value }, label(value))));
     select.addEventListener("change", apply);
   };
