@@ -227,6 +227,7 @@ def test_the_official_parser_of_pope_takes_everything_for_yes_that_holds_no_deni
         ("I see 3.\n## 1,234.5 % ##", "1,234.5 %"),
         ("## Answer ##\n## The Red Lion ##", "The Red Lion"),
         ("## A ## no, wait: ## B ##", "B"),
+        ("## Red ## is what I give as ## your answer ##", "Red"),
         ("so \\boxed{$5.20}", "$5.20"),
         ("The answer is The Hague.", "The Hague"),
         ("Answer: Mr. Smith Jr.", "Mr. Smith Jr"),
