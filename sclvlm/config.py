@@ -74,7 +74,7 @@ class DataSection(Section):
     held_out: str | None = None
     """Records like those trained on, to measure training on and never to train on; see train.args.eval_strategy."""
     test: str | None = None
-    """Questions to measure on (samples.jsonl): evaluate reads it."""
+    """Questions to measure on (samples.jsonl, or a suite of benchmarks, .yaml): evaluate reads it."""
     strict: bool = False
     """End the run at the first training record that conflicts with itself (chosen equals rejected, say) or whose
     picture can't be read, instead of leaving it out."""
