@@ -29,7 +29,7 @@ from sclvlm.storage import partial_path, write_records, write_text
 
 SHARES = (0.3, 0.45, 0.15)  # of the exits in the player's mind; else it strolls
 SLIPS = 0.1  # share of actions that are drawn at random
-NUMBERS = {"demonstrations": 0, "held_out": 100_000, "train": 200_000, "test": 300_000}  # first start of each file
+NUMBERS = {"demonstrations": 0, "held_out": 100_000, "train": 200_000, "test": 400_000}  # first start of each file
 PREFERENCES = ("left", "middle", "right")
 
 
