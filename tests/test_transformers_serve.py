@@ -61,9 +61,9 @@ def _await(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def words(engine: Engine, openings: list[Opening]) -> list[list[tuple[Any, ...]]]:
-    """Text, tokens and end of both replies to each opening."""
+    """Text, tokens and end of both replies to each opening. Spaces around a reply are what this server takes away."""
     said = engine.converse(openings, [text_message("user", "again?")])
-    return [[reply[:3] for reply in replies] for replies in said]
+    return [[(reply.text.strip(), *reply[1:3]) for reply in replies] for replies in said]
 
 
 def asked(family: str, pictures: list[str]) -> list[Opening]:
