@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 
@@ -110,6 +111,7 @@ def test_there_are_never_more_requests_at_once_than_asked_for_and_no_fewer(concu
 
     def fault(question: str, turn: int, attempt: int) -> str:
         assert int(question[1:]) >= concurrency or turn > 0 or together.wait(60) >= 0
+        time.sleep(0.1)  # long enough for one too many to be seen beside the others
         return ""
 
     with Faulty(fault) as server:
@@ -262,12 +264,43 @@ def test_the_emptiest_server_is_asked() -> None:
     assert (server.most, other.most) == (4, 4)
 
 
-def test_a_conversation_stays_with_the_server_that_has_heard_its_beginning() -> None:
-    with Faulty() as server, Faulty() as other:
-        engine(server, other).converse(openings(12), AGAIN)
-    assert all(count == 2 for each in (server, other) for count in Counter(each.questions()).values())
-    assert server.bodies
-    assert other.bodies
+def chosen(fleet: fleets.Fleet, before: fleets.Endpoint | None = None, avoided: fleets.Endpoint | None = None) -> str:
+    async def take() -> str:
+        async with fleet.taken(before, avoided) as endpoint:
+            return endpoint.url
+
+    return anyio.run(take)
+
+
+def test_a_conversation_stays_with_the_server_that_has_heard_its_beginning_unless_it_failed() -> None:
+    fleet = fleets.Fleet(["a", "b"])
+    heard = fleet.endpoints[1]
+    heard.in_flight = 3
+    assert [chosen(fleet), chosen(fleet, before=heard), chosen(fleet, before=heard, avoided=heard)] == ["a", "b", "a"]
+
+
+def test_who_sleeps_is_not_asked_while_another_one_is_awake() -> None:
+    fleet = fleets.Fleet(["a", "b"])
+    fleet.endpoints[0].wakes, fleet.endpoints[1].in_flight = float("inf"), 9
+    assert chosen(fleet, before=fleet.endpoints[0]) == "b"
+
+
+def test_a_server_rests_twice_as_long_after_each_loss_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleets, "SHORTEST", 100.0)
+    monkeypatch.setattr(fleets, "LONGEST", 1000.0)
+    endpoint, rests = fleets.Endpoint("a"), list[float]()
+
+    async def lose(together: int) -> None:
+        endpoint.wakes = 0.0
+        for _ in range(together):
+            endpoint.failed(PassingError("gone", lost=True))
+        rests.append(round(endpoint.wakes - anyio.current_time()))
+
+    for together in (3, 1, 1):
+        anyio.run(lose, together)
+    endpoint.answered()
+    anyio.run(lose, 1)
+    assert rests == [100, 200, 400, 100]
 
 
 def test_a_server_that_is_gone_is_asked_now_and_then_and_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
