@@ -15,7 +15,7 @@ from sclvlm.collators import Collates
 from sclvlm.engines.hf import write
 from sclvlm.engines.sampling import RowSampler, row_seed
 from sclvlm.errors import ConfigError
-from sclvlm.models import scoring, unwrapped
+from sclvlm.models import placeholders, scoring
 from sclvlm.rendering import Encoded, pad
 from sclvlm.sections import OnlineSection
 
@@ -113,13 +113,6 @@ def rollouts_of(collator: Collates, settings: OnlineSection, seed: int) -> Rollo
             "Set train.loss to dpo, or name a model that talks."
         )
     return Rollouts(collator, **settings.model_dump(), seed=seed)
-
-
-def placeholders(model: Any) -> list[int]:
-    """Ids that stand for pictures, films or sounds in a prompt, and that `model` takes for such wherever they are."""
-    names = [f"{kind}_token_{key}" for kind in ("image", "video", "audio") for key in ("id", "index")]
-    found = {getattr(unwrapped(model).config, name, None) for name in names}
-    return sorted(each for each in found if each is not None)
 
 
 @contextmanager

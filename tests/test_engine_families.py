@@ -150,6 +150,30 @@ def test_draws_of_one_question_share_a_prefill_and_are_those_of_separate_ones(
     assert len({each[0] for each in together}) > 1
 
 
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl", "llama"])
+def test_questions_that_begin_alike_are_one_row_that_far(
+    family: str, policy: Callable[[str], Policy], shapes: list[str]
+) -> None:
+    blind = family in BLIND
+    question = "What is in the picture and where does it stand, in the "
+    asked = [
+        Opening(end, 0, text_message("user", question + end, images=0 if blind else 1), () if blind else (shapes[0],))
+        for end in ("middle", "left")
+    ]
+    fed: list[tuple[int, ...]] = []
+    hook = policy(family).model.register_forward_pre_hook(
+        lambda _, args, kwargs: fed.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    said = texts(engine(policy(family)).converse(asked, FOLLOW_UPS))
+    hook.remove()
+    rows, width = fed[0]
+    assert rows == 1
+    assert width > len(question)
+    # What is left of the longer one: "middle", the end of the turn, and the opening of the reply.
+    assert fed[1] == (2, len("middle") + len("\nassistant\n") + 2)
+    assert said == [generated(policy(family), opening, FOLLOW_UPS) for opening in asked]
+
+
 @pytest.mark.parametrize("family", [*families.SEEING, "gemma3", "paligemma", "llama"])
 def test_widths_that_batches_are_planned_by_are_those_of_the_rows(
     family: str, policy: Callable[[str], Policy], shapes: list[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -45,15 +46,37 @@ def pictures_of(openings: Sequence[Opening]) -> list[list[Image.Image]]:
     return [loaded[key] for key in keys]
 
 
-def encode(renderer: Renderer, asked: Asked) -> Encoded:
-    """What `Renderer.encode` gives, on the policy's device; features stand for pixels where rows show the same ones."""
+@dataclass(frozen=True)
+class Rows:
+    """Encoded rows, and the model's inputs for the pictures of those among them that are asked for.
+
+    kept: the features of each row's pictures, None where it shows none; without it all rows' pixels are in `encoded`.
+    """
+
+    encoded: Encoded
+    kept: Sequence[Mapping[str, Any] | None] | None
+
+    def images(self, rows: Sequence[int]) -> dict[str, Any]:
+        """For `rows`, which are all of them where there are pixels."""
+        if self.kept is None:
+            return dict(self.encoded.images)
+        return stand_in([each for row in rows if (each := self.kept[row]) is not None])
+
+    @property
+    def divisible(self) -> bool:
+        """Whether the pictures of some rows can be had without the others'."""
+        return self.kept is not None or not self.encoded.images
+
+
+def encode(renderer: Renderer, asked: Asked) -> Rows:
+    """`asked` on the policy's device; features stand for pixels where several rows show the same pictures."""
     seen = [paths for paths in asked.paths if paths]
     if len(set(seen)) == len(seen) or why_not_kept(renderer.policy.model):
-        return on_device(renderer.encode(asked.texts, asked.pictures), renderer.policy)
+        return Rows(on_device(renderer.encode(asked.texts, asked.pictures), renderer.policy), None)
     return _encode_with_features(renderer, asked)
 
 
-def _encode_with_features(renderer: Renderer, asked: Asked) -> Encoded:
+def _encode_with_features(renderer: Renderer, asked: Asked) -> Rows:
     """The same, row by row: how a processor's tensors of several rows divide into them is its own matter."""
     rows = [renderer.encode([text], [shown]) for text, shown in zip(asked.texts, asked.pictures, strict=True)]
     features: dict[Paths, dict[str, Any]] = {}
@@ -61,11 +84,8 @@ def _encode_with_features(renderer: Renderer, asked: Asked) -> Encoded:
         if paths and paths not in features:
             features[paths] = features_of(renderer.policy, to_model(row.images, renderer.policy))
     names = dict.fromkeys(name for row in rows for name in row.types)
-    return Encoded(
-        [row.ids[0] for row in rows],
-        stand_in([features[paths] for paths in asked.paths if paths]),
-        {name: [row.types.get(name, [[0] * len(row.ids[0])])[0] for row in rows] for name in names},
-    )
+    types = {name: [row.types.get(name, [[0] * len(row.ids[0])])[0] for row in rows] for name in names}
+    return Rows(Encoded([row.ids[0] for row in rows], {}, types), [features.get(paths) for paths in asked.paths])
 
 
 def on_device(encoded: Encoded, policy: Policy) -> Encoded:

@@ -17,9 +17,10 @@ from sclvlm.engines.notices import say_once
 from sclvlm.engines.openings import Asked, encode, pictures_of
 from sclvlm.engines.places import Places
 from sclvlm.engines.sampling import RowSampler
-from sclvlm.models import Policy
+from sclvlm.engines.trunks import trunks
+from sclvlm.models import Policy, placeholders
 from sclvlm.records import Message
-from sclvlm.rendering import Encoded, Renderer, pad
+from sclvlm.rendering import Renderer, pad
 
 
 class Turns:
@@ -48,7 +49,7 @@ class Turns:
 class ContinuedTurns(Turns):
     """Keeps the cache between turns; padding may lie anywhere in it, masked.
 
-    Rows that begin alike, as several draws of one question do, are one row until each has its first token.
+    Rows that begin alike, as several draws of one question do, or questions about one picture, are one row that far.
     """
 
     cache: RowCache
@@ -87,25 +88,45 @@ class ContinuedTurns(Turns):
         """A new cache with the whole conversations; what `_extend` returns."""
         asked = Asked(self.texts(conversations), self.paths, self.images)
         once, which = asked.distinct()
-        self.cache = RowCache(self.policy.model.config, len(once.texts), self.policy.device)
-        self.places = Places(self.policy.model, len(once.texts))
-        logits = self._prefill(encode(self.renderer, once))
+        logits = self._distinct(once)
         if len(once.texts) == len(which):
             return logits
-        rows = which.to(logits.device)
+        self._spread(which)
+        return logits[which.to(logits.device)]
+
+    def _distinct(self, asked: Asked) -> Tensor:
+        """The same for rows that all differ: what they begin with alike first, then what each goes on with."""
+        rows, model = encode(self.renderer, asked), self.policy.model
+        ids, types = rows.encoded.ids, rows.encoded.types
+        check_fits(model.config, map(len, ids))
+        shared = trunks(ids, asked.paths, placeholders(model)) if rows.divisible else None
+        if shared is None:
+            return self._prefill(ids, types, rows.images(range(len(ids))))
+        cut = {
+            name: [kinds[row][: len(trunk)] for row, trunk in zip(shared.rows, shared.ids, strict=True)]
+            for name, kinds in types.items()
+        }
+        self._prefill(shared.ids, cut, rows.images(shared.rows))
+        self._spread(torch.tensor(shared.of))
+        return self._follow(shared.branches)
+
+    def _prefill(self, ids: list[list[int]], types: Mapping[str, list[list[int]]], images: Mapping[str, Any]) -> Tensor:
+        """A new cache that `ids` stand in, and what `_extend` returns for them."""
+        self.cache = RowCache(self.policy.model.config, len(ids), self.policy.device)
+        self.places = Places(self.policy.model, len(ids))
+        padded, mask = (each.to(self.policy.device) for each in pad(ids, self.policy.pad_id, left=True))
+        kinds = {name: pad(rows, 0, left=True)[0].to(padded.device) for name, rows in types.items()}
+        inputs = {**images, **kinds}
+        mask = self.cache.add(mask)
+        return self._extend(padded, mask, self.places.prompts(padded, mask, inputs), inputs)
+
+    def _spread(self, rows: Tensor) -> None:
+        rows = rows.to(self.policy.device)
         self.cache.spread(rows)
         self.places.spread(rows)
-        return logits[rows]
-
-    def _prefill(self, encoded: Encoded) -> Tensor:
-        check_fits(self.policy.model.config, map(len, encoded.ids))
-        ids, mask = (each.to(self.policy.device) for each in pad(encoded.ids, self.policy.pad_id, left=True))
-        types = {name: pad(rows, 0, left=True)[0].to(ids.device) for name, rows in encoded.types.items()}
-        inputs = {**encoded.images, **types}
-        mask = self.cache.add(mask)
-        return self._extend(ids, mask, self.places.prompts(ids, mask, inputs), inputs)
 
     def _follow(self, added: list[list[int]]) -> Tensor:
+        """Run `added`, a list of ids for each of all rows, behind the cache."""
         self.cache.rejoin()
         held = self.cache.mask.sum(1).tolist()
         check_fits(self.policy.model.config, map(sum, zip(held, map(len, added), strict=True)))

@@ -227,6 +227,13 @@ def rope_index(model: Any) -> Callable[..., tuple[torch.Tensor, torch.Tensor]] |
     return next(filter(None, methods), None)
 
 
+def placeholders(model: Any) -> list[int]:
+    """Ids that stand for pictures, films or sounds in a prompt, and that `model` takes for such wherever they are."""
+    names = [f"{kind}_token_{key}" for kind in ("image", "video", "audio") for key in ("id", "index")]
+    found = {getattr(unwrapped(model).config, name, None) for name in names}
+    return sorted(each for each in found if each is not None)
+
+
 @contextmanager
 def scoring(model: Any) -> Iterator[None]:
     """No gradients and no dropout inside, and the number types that training computes in."""
