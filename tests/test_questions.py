@@ -52,7 +52,7 @@ def test_parts_that_not_all_machines_see_are_told(load: Load, monkeypatch: pytes
     write_records(questions.traces.with_name("traces.part-0.jsonl"), [trace(0, "A", "A")])
     monkeypatch.setattr(pipeline, "count", lambda: 2)
     monkeypatch.setattr(pipeline, "_all_processes", lambda _: nullcontext())
-    monkeypatch.setattr(pipeline, "_answer", lambda _: None)
+    monkeypatch.setattr(pipeline, "answer", lambda _: None)
     with pytest.raises(SclvlmError, match=r"answers of other processes are missing\. Put run\.dir where all machines"):
         pipeline._ask(questions)
     assert [each.id for each in read_records(questions.traces, Trace)] == ["q0"]

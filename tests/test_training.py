@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -220,16 +219,6 @@ def test_demonstrations_cannot_train_with_dpo(tiny_model: Callable[[str], Path],
         train(
             written(tmp_path, shown), tmp_path / "run", model=section(tiny_model("llama")), settings=settings(), seed=0
         )
-
-
-def test_a_missing_picture_stops_the_run_before_it_trains(
-    tiny_model: Callable[[str], Path], pictures: list[str], tmp_path: Path
-) -> None:
-    copies = [shutil.copy(picture, tmp_path) for picture in pictures]
-    file = written(tmp_path, pairs(copies))
-    Path(copies[2]).unlink()
-    with pytest.raises(SclvlmError, match=r"lime\.png: no such image"):
-        train(file, tmp_path / "run", model=section(tiny_model("fast_vlm")), settings=settings(), seed=0)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,13 @@ def test_a_record_with_a_torn_picture_is_left_out_and_named(
     assert left_out.startswith(f"torn.png: {torn}: expected a readable image")
 
 
+def test_one_whose_picture_is_gone_is_left_out_too(
+    tiny_model: Callable[[str], Path], shapes: list[str], tmp_path: Path
+) -> None:
+    (left_out,) = trained(tiny_model("llava"), tmp_path, [str(tmp_path / "gone.png"), *shapes[:2]])
+    assert "gone.png: no such image" in left_out
+
+
 def test_a_strict_run_ends_there(
     tiny_model: Callable[[str], Path], shapes: list[str], torn: str, tmp_path: Path
 ) -> None:
