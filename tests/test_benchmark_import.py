@@ -32,7 +32,7 @@ def test_a_row_of_a_tsv_becomes_a_sample(tmp_path: Path) -> None:
         "hint": "Look.",
         "category": "place",
         "group": "7",
-        "meta": {"l2-category": "relation", "rotation": 0},
+        "meta": {"benchmark": "MMBench", "l2-category": "relation", "index": 7, "rotation": 0},
     }
     assert [Path(image).read_bytes() for image in sample.images] == [picture(1)]
 

@@ -57,8 +57,8 @@ class Tally:
 class Import:
     """Makes samples of rows. A row that shares the picture of one that comes later waits until the end."""
 
-    def __init__(self, layout: Layout, pictures: Pictures, tally: Tally) -> None:
-        self.layout, self.pictures, self.tally = layout, pictures, tally
+    def __init__(self, name: str, layout: Layout, pictures: Pictures, tally: Tally) -> None:
+        self.name, self.layout, self.pictures, self.tally = name, layout, pictures, tally
         self._known: dict[str, list[str]] = {}
         self._waiting: list[tuple[Row, Draft]] = []
         self._ids: set[str] = set()
@@ -99,7 +99,8 @@ class Import:
         images = self._kept(draft)
         own = {name: value for name, value in draft._asdict().items() if name in Sample.model_fields}
         try:
-            sample = Sample.model_validate({**own, "images": images, "meta": dict(draft.meta)})
+            meta = {"benchmark": self.name, **draft.meta}
+            sample = Sample.model_validate({**own, "images": images, "meta": meta})
         except ValidationError as error:
             raise BrokenError(describe(error).partition(", got")[0]) from None
         self._ids.add(draft.id)
@@ -144,7 +145,7 @@ def build(
     shutil.rmtree(making, ignore_errors=True)
     try:
         pictures = Pictures(making / "images", *opened.roots)
-        samples = Import(layout, pictures, tally).samples(islice(opened.rows, limit))
+        samples = Import(benchmark.name, layout, pictures, tally).samples(islice(opened.rows, limit))
         write_records(making / "samples.jsonl", samples)
         tally.images = pictures.count
         if not tally.kept:

@@ -62,6 +62,13 @@ class Benchmark(NamedTuple):
     files: tuple[str, ...] = ()
     open: Callable[[Wanted], Source] = open_rows
 
+    @property
+    def name(self) -> str:
+        """What meta.benchmark of its samples says, by which its official metric is found: the title without a way of
+        asking.
+        """
+        return self.title.partition(",")[0]
+
 
 def layout_of(benchmark: Benchmark, columns: Collection[str], where: str) -> Layout:
     """The first layout of `benchmark` that has its columns.

@@ -1,7 +1,7 @@
 """MMBench: 3,000 questions in 20 abilities, each asked with its options in every rotation.
 
 A copy stands at index + k * 1,000,000 and its image cell names the row whose picture it shares; `group` is the index of
-the original. Official metric, circular: right when all rotations are (arXiv 2307.06281).
+the original, `meta` keeps its own. Official metric, circular: right when all rotations are (arXiv 2307.06281).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def draft(row: Row) -> Draft:
     """A row of a published TSV, or of the hub's copy of it."""
     index = row.whole("index")
     read = LETTERED.draft(row)
-    return read._replace(group=str(index % COPY), meta={**read.meta, "rotation": index // COPY})
+    return read._replace(group=str(index % COPY), meta={**read.meta, "index": index, "rotation": index // COPY})
 
 
 MMBENCH = Benchmark(

@@ -49,8 +49,9 @@ class Answered(NamedTuple):
 
     @property
     def accepted(self) -> tuple[str, ...]:
-        """Every accepted text, in order; people's answers with repetitions."""
-        return self.sample.answers or (self.sample.answer,)
+        """Every accepted text, in order; people's answers with repetitions. `answers` may leave out `answer`."""
+        sample = self.sample
+        return sample.answers if sample.answer in sample.answers else (sample.answer, *sample.answers)
 
     @property
     def text(self) -> str | None:
@@ -126,8 +127,9 @@ def _by_category(answered: Sequence[Answered]) -> Figures:
 
 
 def _by_second_level(answered: Sequence[Answered]) -> Figures:
+    """A letter is compared as it was written where the options stand inside the question: A alone is no text."""
     levels = [str(_second_level(one.sample)) for one in answered]
-    return by_category([one.right for one in answered], levels)
+    return by_category([bool(_same(one)) for one in answered], levels)
 
 
 def _second_level(sample: Sample) -> Any:
@@ -183,7 +185,7 @@ def _mme(answered: Sequence[Answered]) -> Figures:
 def _hallusion(answered: Sequence[Answered]) -> Figures:
     keys = [
         HallusionQuestion(
-            category=one.sample.category.partition("/")[0],
+            category=str(one.sample.meta.get("category", one.sample.category.partition("/")[0])),
             subcategory=str(one.sample.meta.get("subcategory", one.sample.category.partition("/")[2])),
             set_id=str(one.told("set_id")),
             figure_id=str(one.told("figure_id")),
