@@ -120,7 +120,33 @@ _verb("label", "Grade the traces and make preference pairs: pairs.jsonl.", "sclv
 _verb(
     "train", "Fine-tune on the pairs: an adapter, or a model.", "sclvlm train configs/demo.yaml train.beta=0.2 --redo"
 )
-_asking_verb("evaluate", "Answer data.test before and after training.", "sclvlm evaluate configs/demo.yaml")
+
+
+@app.command()
+def evaluate(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    redo: RedoThis = False,
+    rescore: Annotated[bool, typer.Option("--rescore", help="Only judge again what was answered.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Answer data.test before and after training, and by further models: official figures, and a table of all.
+
+    Examples: `sclvlm evaluate configs/demo.yaml`, `sclvlm evaluate configs/demo.yaml --rescore`,
+    `sclvlm evaluate configs/demo.yaml --dry-run`
+    """
+    if rescore and (redo or dry_run):
+        raise typer.BadParameter("asks nothing: leave out --redo and --dry-run.", param_hint="--rescore")
+    if rescore:
+        _rescore(config, overrides, as_json=as_json, debug=debug)
+    elif dry_run:
+        _preview(config, overrides, "evaluate", as_json=as_json, debug=debug)
+    else:
+        _execute(config, overrides, "evaluate", "evaluate" if redo else None, as_json=as_json, debug=debug)
+
+
 _verb("report", "Say what changed: report.json, .md and .html.", "sclvlm report configs/demo.yaml")
 
 
@@ -192,6 +218,16 @@ def _execute(
         facts = run_stages(loaded, (stage,) if stage else loaded.stages, redo)
         if is_main():
             _print(facts if as_json else facts[-1], as_json=as_json)
+
+
+def _rescore(config: Path, overrides: list[str] | None, *, as_json: bool, debug: bool) -> None:
+    with _clear_errors(debug):
+        from sclvlm.config import load_config
+        from sclvlm.evaluation import rescore
+
+        if is_main():
+            facts = rescore(load_config(config, overrides))
+            _print([facts] if as_json else facts, as_json=as_json)
 
 
 def _preview(config: Path, overrides: list[str] | None, stage: str, *, as_json: bool, debug: bool) -> None:

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from sclvlm.errors import ConfigError
 from sclvlm.parts import Part, Way, holds_all
-from sclvlm.sections import LossName, OnlineSection, Section, ServerSection
+from sclvlm.sections import LossName, NamedModels, OnlineSection, Section, ServerSection
 from sclvlm.storage import describe
 
 STAGES = ("infer", "label", "train", "evaluate", "report")
@@ -113,6 +113,13 @@ class AskSection(Section):
     """Keep the first turn's key/value cache where that is exact; changes only the pace."""
     max_failed_share: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of conversations that may fail (a broken image, say) and be kept with their reason."""
+
+
+class EvaluateSection(AskSection):
+    """How the questions to measure on are put, and to whom beside the run's own models."""
+
+    models: NamedModels = Field(default_factory=dict)
+    """Further models, adapters or ways of asking, by name."""
 
 
 class LabelSection(Section):
@@ -266,7 +273,7 @@ class Config(Section):
     infer: AskSection | None = None
     label: LabelSection | None = None
     train: TrainSection | None = None
-    evaluate: AskSection | None = None
+    evaluate: EvaluateSection | None = None
     report: ReportSection | None = None
 
     @property
@@ -309,6 +316,8 @@ class Config(Section):
             )
         if self.evaluate and not self.data.test:
             raise ValueError("data.test must name a samples file when there is an evaluate section")
+        if self.evaluate and not self.train and any(each.of == "after" for each in self.evaluate.models.values()):
+            raise ValueError("evaluate.models has one of: after, which train makes: add a train section")
         if self.report and not (self.evaluate and self.train):
             raise ValueError("report compares before with after training: add train and evaluate sections")
         return self
@@ -363,7 +372,7 @@ def _remedy(error: ValidationError) -> str:
         return ""
     section: Any = Config
     for part in first["loc"][:-1]:
-        section = _section_of(section, str(part))
+        section = _section_of(section, str(part)) or section  # what is named by the user has no field
     known = ", ".join(section.model_fields) if section else ""
     return f" Known keys there: {known}." if known else ""
 

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sclvlm.config import Config
+from sclvlm.config import AskSection, Config, EvaluateSection
+from sclvlm.named_models import asked_of
 from sclvlm.prompts import load_prompt
 from sclvlm.storage import file_hash
 from sclvlm.suites import is_suite, suite_files
@@ -38,12 +39,12 @@ def stage_inputs(config: Config, name: str) -> dict[str, Any]:
     section = getattr(config, name).model_dump(mode="json")
     inputs: dict[str, Any] = {
         "seed": config.run.seed,
-        name: {key: value for key, value in section.items() if key not in NEUTRAL | SPOKEN},
+        name: {key: value for key, value in section.items() if key not in NEUTRAL | SPOKEN | {"models"}},
     }
     if name in ("infer", "evaluate"):
-        inputs["prompts"] = {
-            role: _digest(load_prompt(role, section[role], section["marker"]).words) for role in ("initial", "review")
-        }
+        inputs["prompts"] = _prompts(getattr(config, name))
+    if models := section.get("models"):
+        inputs["models"] = {each: _named_facts(config.evaluate, each) for each in models}
     if name in ("infer", "evaluate") and section["engine"] == "server":
         inputs["served"] = {key: section["server"][key] for key in SERVED}
     elif name in ("infer", "train", "evaluate"):
@@ -71,6 +72,20 @@ def weights_hash(folder: Path) -> str | None:
     for path in sorted(path for pattern in DESCRIPTIONS for path in folder.glob(pattern)):
         digest.update(f"{path.name} {file_hash(path)}".encode())
     return digest.hexdigest()[:16]
+
+
+def _prompts(ask: AskSection) -> dict[str, str]:
+    spoken = {"initial": ask.initial, "review": ask.review}
+    return {role: _digest(load_prompt(role, spec, ask.marker).words) for role, spec in spoken.items()}
+
+
+def _named_facts(evaluate: EvaluateSection | None, name: str) -> dict[str, Any]:
+    """Of what train makes only that it is that: the train stage stands for it."""
+    assert evaluate is not None, "it names the model"
+    entry = evaluate.models[name]
+    weights = {key: weights_hash(Path(path)) for key in ("path", "adapter") if (path := getattr(entry, key))}
+    said = entry.model_dump(mode="json", exclude_none=True, exclude=SPOKEN)
+    return {**said, "prompts": _prompts(asked_of(entry, evaluate)), "weights": weights}
 
 
 def _model_facts(config: Config) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from sclvlm.fingerprints import stage_inputs, stages_before, weights_hash
 from sclvlm.launch import count, is_main
 from sclvlm.preflight import check_inputs
 from sclvlm.progress import console
-from sclvlm.questions import Questions, measured_models, questions_of
+from sclvlm.questions import Questions, questions_of
 from sclvlm.records import GradedTrace
 from sclvlm.runs import Stage, environment, locked
 from sclvlm.self_correction.journal import answered, merge, parts, wanted
@@ -204,24 +204,13 @@ def _all_processes(task: str) -> AbstractContextManager[None]:
 
 
 def evaluate(job: Job) -> Facts:
-    """The test questions before and, if there is a train section, after: before/, after/."""
-    from sclvlm.evaluation import by_id, grade_file
-    from sclvlm.metrics import summarize
-    from sclvlm.metrics.official import official_by_turn
+    """The test questions to every measured model: before/, after/ and one folder for each further one, suite.md."""
+    from sclvlm.evaluation import measured_questions, score_all
 
-    facts: Facts = {}
-    for name in measured_models(job.config):
-        questions = questions_of(job.config)[f"evaluate {name}"]
+    measured = measured_questions(job.config)
+    for questions in measured.values():
         _ask(questions)
-        folder = questions.traces.parent
-        graded = folder / "graded.jsonl"
-        grade_file(questions.traces, questions.samples, graded)
-        summary = summarize(read_records(graded, GradedTrace))
-        write_json(folder / "summary.json", summary.model_dump(mode="json"))
-        if official := official_by_turn(list(read_records(graded, GradedTrace)), by_id(questions.samples)):
-            write_json(folder / "official.json", official)
-        facts[name] = str(graded)
-    return facts
+    return score_all(measured, job.stage.folder)
 
 
 def report(job: Job) -> Facts:

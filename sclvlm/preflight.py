@@ -11,14 +11,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sclvlm.config import AskSection, Config, TrainSection
+from sclvlm.config import AskSection, Config, EvaluateSection, TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.fingerprints import READS
 from sclvlm.keys import hashed, repeated
+from sclvlm.named_models import asked_of, model_named
 from sclvlm.prompts import load_prompt
 from sclvlm.records import Demonstration, PreferencePair, Sample, UnpairedCompletion
 from sclvlm.records.kinds import kind_of
 from sclvlm.screening import Screen
+from sclvlm.sections import NamedModel
 from sclvlm.storage import count_records, read_records
 from sclvlm.suites import is_suite, suite_samples
 
@@ -37,6 +39,8 @@ def check_inputs(config: Config, names: Iterable[str]) -> None:
             _check_server(name, getattr(config, name), trains=config.train is not None)
     if _loads_model(config, stages):
         _check_model(config)
+    if config.evaluate is not None and "evaluate" in stages:
+        _check_named(config, config.evaluate)
     if config.train is not None and "train" in stages:
         _check_arguments(config.train.args)
         _check_objective(config.train)
@@ -86,6 +90,24 @@ def _check_model(config: Config) -> None:
     adapter = config.model.adapter
     if adapter is not None and not (Path(adapter) / "adapter_config.json").is_file():
         raise ConfigError(f"model.adapter {adapter!r}: no adapter_config.json there. Name a directory peft wrote.")
+
+
+def _check_named(config: Config, evaluate: EvaluateSection) -> None:
+    for name, entry in evaluate.models.items():
+        try:
+            _check_prompts(asked_of(entry, evaluate))
+            other = entry.path is not None or entry.adapter is not None
+            if evaluate.engine == "server":
+                _check_served(entry, other=other)
+            elif other:
+                _check_model(config.model_copy(update={"model": model_named(entry, config.model)}))
+        except ConfigError as error:
+            raise ConfigError(f"evaluate.models.{name}: {error}") from None
+
+
+def _check_served(entry: NamedModel, *, other: bool) -> None:
+    if other and entry.served is None:
+        raise ConfigError("served: say by which name the servers serve it.")
 
 
 def _check_objective(settings: TrainSection) -> None:

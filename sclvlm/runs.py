@@ -75,6 +75,21 @@ class Stage:
             seconds = round(state["seconds"] + time.monotonic() - started, 1)
             write_json(self._file, {**state, "status": status, "seconds": seconds})
 
+    @property
+    def finished(self) -> bool:
+        """Whether the stage has ended well before, from whatever inputs."""
+        return self._state().get("status") == "done"
+
+    def made_with(self, key: str) -> Any:
+        """The input called `key` that the results were made from."""
+        return self._state()["inputs"].get(key)
+
+    def adopt(self, key: str) -> None:
+        """Let the results stand for the input called `key` as it is now; the others stay what they were."""
+        state = self._state()
+        inputs = {**state["inputs"], key: self.inputs[key]}
+        write_json(self._file, {**state, "inputs": inputs})
+
     def remove(self) -> None:
         """Forget the stage and everything it made."""
         remove_folder(self.folder)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 LOSS_NAMES = (
     "dpo",
@@ -79,3 +80,58 @@ class ServerSection(Section):
     """The environment variable that holds the API key, if they ask for one. The key itself is written nowhere."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """Further fields of each request, as the servers know them, such as top_k or chat_template_kwargs."""
+
+
+class NamedModel(Section):
+    """One more model, or one more way of asking, that evaluate measures: what is not said is as for the run's own."""
+
+    of: Literal["before", "after"] = "before"
+    """Which of the run's models it is where it names no other: the one before training, or what train makes."""
+    path: str | None = None
+    """Another transformers model directory or hub id, without the adapter of the run's model."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    adapter: str | None = None
+    """A directory of a peft adapter on it."""
+    served: str | None = None
+    """The name the servers of evaluate.server serve it by; engine: server needs it for another path or adapter."""
+    initial: str | None = None
+    """Prompt of the first turn, such as direct."""
+    review: str | None = None
+    """Prompt of the further turns."""
+    marker: str | None = None
+    """What the final answer is asked to stand between."""
+    turns: int | None = Field(default=None, ge=1)
+    """Answers a conversation."""
+    draws: int | None = Field(default=None, ge=1)
+    """Conversations a question."""
+    temperature: float | None = Field(default=None, ge=0.0)
+    """0 is greedy decoding."""
+    top_p: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Sample from the most likely tokens that hold this share of probability."""
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """Longest answer in tokens."""
+
+    @model_validator(mode="after")
+    def _is_one_model(self) -> Self:
+        if self.of == "after" and (self.path or self.revision or self.adapter):
+            raise ValueError("of: after is what train makes: remove path, revision and adapter, or of")
+        return self
+
+
+TAKEN = frozenset(
+    ("before", "after", "stage", "table", "headline", "stage.json", "facts.json", "suite.json", "suite.md")
+)
+
+
+def _folders(models: dict[str, NamedModel]) -> dict[str, NamedModel]:
+    for name in models:
+        if name in TAKEN or not re.fullmatch(r"\w[\w.+-]*", name):
+            raise ValueError(
+                f"a model's name is that of its folder: letters, digits and _ . + - and none of "
+                f"{', '.join(sorted(TAKEN))}, got {name!r}"
+            )
+    return models
+
+
+NamedModels = Annotated[dict[str, NamedModel], AfterValidator(_folders)]

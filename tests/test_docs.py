@@ -32,7 +32,8 @@ def keys(model: type[Section], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         inner = section_of(field.annotation)
-        found |= keys(inner, f"{prefix}{name}.") if inner else {f"{prefix}{name}": field}
+        named = "NAME." if str(field.annotation).startswith("dict[") else ""
+        found |= keys(inner, f"{prefix}{name}.{named}") if inner else {f"{prefix}{name}": field}
     return found
 
 

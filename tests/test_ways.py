@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from transformers import AutoModelForImageTextToText
 
 from sclvlm import pipeline, training
 from sclvlm.collation import Collator, logps
-from sclvlm.config import AskSection, Config, DataSection, ModelSection, RunSection, TrainSection
+from sclvlm.config import Config, DataSection, EvaluateSection, ModelSection, RunSection, TrainSection
 from sclvlm.models import Policy, load_policy
 from sclvlm.questions import trained_model
 from sclvlm.rendering import Renderer
@@ -181,12 +180,9 @@ def test_evaluation_asks_the_model_as_it_was_and_as_it_is(
     monkeypatch.setattr(
         pipeline, "_ask", lambda each: asked.append((each.config.model.path, each.config.model.adapter))
     )
-    monkeypatch.setattr("sclvlm.evaluation.grade_file", lambda *_: None)
-    monkeypatch.setattr(pipeline, "read_records", lambda *_: [])
-    monkeypatch.setattr("sclvlm.metrics.summarize", lambda _: SimpleNamespace(model_dump=lambda mode: {}))
-    monkeypatch.setattr("sclvlm.evaluation.by_id", lambda _: {})
+    monkeypatch.setattr("sclvlm.evaluation.score_all", lambda *_: {})
     given = config(tmp_path, section(Path("bare"), adapter="start"), settings(WAYS[way]))
-    pipeline.evaluate(pipeline.Job.of(given.model_copy(update={"evaluate": AskSection()}), "evaluate"))
+    pipeline.evaluate(pipeline.Job.of(given.model_copy(update={"evaluate": EvaluateSection()}), "evaluate"))
     trained = {"all in full": (f"{tmp_path}/train/model", None), "adapters": ("bare", f"{tmp_path}/train/adapter")}
     assert asked == [("bare", "start"), trained[way]]
 

@@ -1,0 +1,146 @@
+"""All models by all benchmarks: the figure a leaderboard shows, with what it must not be read without beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+from sclvlm.metrics import Which
+from sclvlm.metrics.official import benchmark_key, in_points, official_figures
+from sclvlm.metrics.summary import turn_of
+from sclvlm.records import GradedTrace, GradedTurn, Sample, Verdict
+
+VERSION = 1
+MAIN = {"pope": "f1", "blink": "macro", "puzzlevqa": "macro", "blindtest": "macro"}
+"""The figure a benchmark is known by, where it is not the first one of its official metric."""
+LEGEND = (
+    "A cell is the official figure in percent (MME: points), ± its standard deviation over draws where there are "
+    "several; in brackets accuracy and the share of answers that could not be read, in percent. n counts questions."
+)
+
+
+class Cell(NamedTuple):
+    """One model at one turn of a benchmark. Shares are fractions of 1, MME's value is in points.
+
+    value: the mean over draws; spread: their standard deviation, None of a single draw. accuracy, unparsed: of all
+    draws' answers.
+    """
+
+    benchmark: str
+    model: str
+    turn: Which
+    figure: str
+    in_points: bool
+    value: float
+    spread: float | None
+    draws: int
+    accuracy: float
+    unparsed: float
+    n: int
+
+
+def cells_of(model: str, graded: Sequence[GradedTrace], samples: Mapping[str, Sample]) -> list[Cell]:
+    """The cells of one model, benchmark by benchmark in the order of its traces.
+
+    A benchmark stands under its name in the suite, else under meta.benchmark; one without an official metric, and
+    questions of none, which are `questions`, by their accuracy. Raises what `official_figures` raises.
+    """
+    parts: dict[str, list[GradedTrace]] = {}
+    for trace in graded:
+        parts.setdefault(_benchmark(samples[trace.id]), []).append(trace)
+    return [_cell(name, model, turn, part, samples) for name, part in parts.items() for turn in _turns(part)]
+
+
+def document(cells: Sequence[Cell]) -> dict[str, Any]:
+    """The table as data: a row for each benchmark, a cell in it for each model and turn."""
+    rows = [
+        {"benchmark": name, "cells": [cell._asdict() | {"benchmark": name} for cell in cells if cell.benchmark == name]}
+        for name in _benchmarks(cells)
+    ]
+    return {"version": VERSION, "rows": rows}
+
+
+def markdown(cells: Sequence[Cell]) -> str:
+    """The table alone: rows are benchmarks, columns models and turns."""
+    columns = list(dict.fromkeys((cell.model, cell.turn) for cell in cells))
+    reviewed = {model for model, turn in columns if turn == "last"}
+    heads = [f"{model}, {turn} turn" if model in reviewed else model for model, turn in columns]
+    lines = [_line("benchmark", "figure", "n", *heads), "|---|---|--:|" + "--:|" * len(columns)]
+    for name in _benchmarks(cells):
+        found = {(cell.model, cell.turn): cell for cell in cells if cell.benchmark == name}
+        first = next(iter(found.values()))
+        said = [_said(found[column]) if column in found else "" for column in columns]
+        lines.append(_line(name, first.figure, f"{first.n:,}", *said))
+    return "\n".join(lines)
+
+
+def page(cells: Sequence[Cell]) -> str:
+    """suite.md."""
+    return f"# Benchmarks\n\n{markdown(cells)}\n\n{LEGEND}\n"
+
+
+def _benchmark(sample: Sample) -> str:
+    return str(sample.meta.get("suite") or sample.meta.get("benchmark") or "questions")
+
+
+def _benchmarks(cells: Sequence[Cell]) -> list[str]:
+    return list(dict.fromkeys(cell.benchmark for cell in cells))
+
+
+def _turns(graded: Sequence[GradedTrace]) -> tuple[Which, ...]:
+    return ("first", "last") if any(len(trace.turns) > 1 for trace in graded) else ("first",)
+
+
+def _cell(name: str, model: str, turn: Which, graded: Sequence[GradedTrace], samples: Mapping[str, Sample]) -> Cell:
+    draws: dict[int, list[GradedTrace]] = {}
+    for trace in graded:
+        draws.setdefault(trace.draw, []).append(trace)
+    key, figures = _figures(list(draws.values()), turn, samples)
+    figure = MAIN.get(key, next(iter(figures[0])))
+    values = [each[figure] for each in figures if figure in each]
+    turns = [turn_of(trace, turn) for trace in graded]
+    return Cell(
+        benchmark=name,
+        model=model,
+        turn=turn,
+        figure=figure,
+        in_points=in_points(key),
+        value=fmean(values),
+        spread=stdev(values) if len(values) > 1 else None,
+        draws=len(draws),
+        accuracy=_share(turns, Verdict.CORRECT),
+        unparsed=_share(turns, Verdict.UNPARSED),
+        n=len({trace.id for trace in graded}),
+    )
+
+
+def _figures(
+    draws: Sequence[Sequence[GradedTrace]], turn: Which, samples: Mapping[str, Sample]
+) -> tuple[str, list[dict[str, float]]]:
+    """Whose metric it is, and the figures of each draw; accuracy where there is none."""
+    key = benchmark_key(samples[draws[0][0].id].meta.get("benchmark"))
+    found = [official_figures(draw, samples, turn=turn).get(key) for draw in draws]
+    return key, [
+        figures or {"accuracy": _share([turn_of(trace, turn) for trace in draw], Verdict.CORRECT)}
+        for figures, draw in zip(found, draws, strict=True)
+    ]
+
+
+def _share(turns: Sequence[GradedTurn], verdict: Verdict) -> float:
+    return fmean(turn.verdict is verdict for turn in turns)
+
+
+def _said(cell: Cell) -> str:
+    scale = 1 if cell.in_points else 100
+    spread = "" if cell.spread is None else f" ± {scale * cell.spread:.1f}"
+    return f"{scale * cell.value:.1f}{spread} ({100 * cell.accuracy:.1f}; {100 * cell.unparsed:.1f})"
+
+
+def _line(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def several(cells: Sequence[Cell]) -> bool:
+    """Whether there is anything to compare: more than one benchmark or model."""
+    return len({(cell.benchmark, cell.model) for cell in cells}) > 1
