@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from sclvlm.collation import Collator, agreed_features, logps
-from sclvlm.models import Policy
+from sclvlm.models import Policy, placeholders
 from sclvlm.records import PreferencePair
 from sclvlm.rendering import Renderer
-from sclvlm.rollouts import Rollouts, placeholders, undisturbed
+from sclvlm.rollouts import Rollouts, undisturbed
 from tests.test_trainer import adapted, pairs
 
 FAMILIES = ["fast_vlm", "llava", "qwen", "llama"]
