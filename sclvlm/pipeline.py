@@ -309,9 +309,13 @@ def _read_json(path: Path) -> Any:
 
 
 def _provenance(config: Config) -> dict[str, Any]:
+    from sclvlm.reporting.repeating import commands
+
+    environment = _read_json(config.folder / "environment.json")
     return {
         "command": f"sclvlm run {config.folder / 'config.yaml'}",
+        "to make it again": commands(config.folder, environment),
         "config": config.resolved(),
-        "environment": _read_json(config.folder / "environment.json"),
+        "environment": environment,
         "weights": {"base": weights_hash(Path(config.model.path))},
     }

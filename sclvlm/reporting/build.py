@@ -12,6 +12,7 @@ from pydantic_core import to_jsonable_python
 from sclvlm.errors import SclvlmError
 from sclvlm.metrics import ALPHA, Comparison, Finding, RunSummary, compare, holm, summarize
 from sclvlm.records import AnswerKind, GradedTrace, GradedTurn, Sample, Transition
+from sclvlm.reporting.movements import flows_of, shifts_of
 from sclvlm.reporting.official import benchmark_of, official_rows
 from sclvlm.reporting.options import option_shares, reading_shares
 from sclvlm.reporting.schema import (
@@ -88,20 +89,26 @@ def build_report(
     answered = _answered(samples, earlier)
     parts = [*_standard_parts(answered), *_custom_parts(slices or {})]
     measured = _adjusted([_measure(part, answered, earlier, later, settings) for part in parts])
-    return Report(
+    headline = _headline(measured, settings)
+    asked = next(part.holds for part in parts if part.name == headline.slice)
+    then, now = ([trace for trace in run if asked(answered[trace.id])] for run in (earlier, later))
+    report = Report(
         title=title,
-        headline=_headline(measured, settings),
+        headline=headline,
         notes=_notes(before, after, earlier, later),
         settings=settings,
         slices=tuple(measured),
         options=option_shares(answered, earlier, later, confidence),
         readings=reading_shares(earlier, later, confidence),
         official=official_rows(answered, earlier, later),
+        flows=flows_of(then, now),
         pair_counts=pair_counts,
         training=_curves(training or []),
         gallery=_gallery(answered, earlier, later, size=gallery, seed=seed),
         provenance=to_jsonable_python(dict(provenance or {}), inf_nan_mode="null", fallback=str),
     )
+    shifts = shifts_of(answered, then, now, report.turns, **settings.model_dump())
+    return report.model_copy(update={"shifts": shifts})
 
 
 def _first_draw(graded: Sequence[GradedTrace]) -> list[GradedTrace]:

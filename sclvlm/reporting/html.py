@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sclvlm.records import Transition
-from sclvlm.reporting import charts, wording
+from sclvlm.reporting import charts, ribbons, sentences, wording
 from sclvlm.reporting.schema import Report
 
 SIGNATURES = {
@@ -29,7 +29,7 @@ MAX_IMAGE_BYTES = 4 * 2**20
 def render_html(report: Report, folder: Path = Path()) -> str:
     """The whole report. folder: where relative image paths of `report` begin."""
     return (
-        _environment()
+        environment()
         .get_template("report.html.jinja")
         .render(
             report=report,
@@ -39,6 +39,8 @@ def render_html(report: Report, folder: Path = Path()) -> str:
             differences=[charts.difference_chart(report, turn) for turn in report.turns],
             lines=charts.training_lines(report.training),
             runs=list(zip(wording.RUNS, (report.main.before, report.main.after), strict=True)),
+            flows=[ribbons.draw(flow) for flow in report.flows],
+            counted=[line for turn in report.turns for line in sentences.findings_sentences(report.slices, turn)],
             picture=lambda image: data_url(folder / image),
         )
     )
@@ -63,8 +65,9 @@ def _kind(data: bytes) -> str | None:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """The templates of this room."""
+    templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
@@ -72,6 +75,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     # A line must not break between a number and its percent sign.
-    environment.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
-    environment.globals.update(wording=wording, transition=Transition)
-    return environment
+    templates.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
+    templates.globals.update(wording=wording, sentences=sentences, transition=Transition)
+    return templates

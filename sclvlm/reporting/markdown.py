@@ -10,6 +10,9 @@ from urllib.parse import quote
 from sclvlm.metrics import RunSummary, Which
 from sclvlm.records import Transition
 from sclvlm.reporting.schema import Curve, Example, Gallery, OfficialRow, Report, Shown, Slice
+from sclvlm.reporting.sentences import findings_sentences, pairs_sentence
+from sclvlm.reporting.tables import flow_table, shift_blocks
+from sclvlm.reporting.tables import table as _table
 from sclvlm.reporting.wording import (
     FINDING,
     OFFICIAL_GUIDE,
@@ -39,13 +42,16 @@ def render_markdown(report: Report) -> str:
         *(escaped(note) for note in report.notes),
         "## Before and after",
         _comparisons(report),
+        *(line for turn in report.turns for line in findings_sentences(report.slices, turn)),
         reading_guide(report.settings),
         *_official(report),
         *_self_correction(report),
         f"## Before to after, first turn, {escaped(questions(main.name))}",
         _transitions(main.first.transitions, "before", "after"),
+        *map(flow_table, report.flows),
         "## Readability and length",
         _readability(report),
+        *shift_blocks(report.shifts),
         *_habits(report),
         *_pairs(report),
         *_training(report.training),
@@ -66,11 +72,6 @@ def fenced(text: str) -> str:
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _comparisons(report: Report) -> str:
@@ -179,6 +180,8 @@ def _habits(report: Report) -> Iterator[str]:
 def _pairs(report: Report) -> Iterator[str]:
     if report.pair_counts:
         yield "## Preference pairs"
+        if made := pairs_sentence(report.pair_counts):
+            yield escaped(made)
         yield _table(("what", "count"), ((escaped(k), f"{v:,}") for k, v in report.pair_counts.items()))
 
 
@@ -199,16 +202,17 @@ def _gallery(gallery: Gallery) -> Iterator[str]:
     yield "## Changed answers"
     yield drawn_from(gallery)
     for example in gallery.examples:
-        yield from _example(example)
+        yield from example_blocks(example)
 
 
-def _example(example: Example) -> Iterator[str]:
+def example_blocks(example: Example, names: Sequence[str] = ("Before", "After")) -> Iterator[str]:
+    """A question with its pictures and two answers to it, called by `names`."""
     yield f"### {example.change.capitalize()}: {escaped(example.question)}"
     yield from (f"![picture](<{quote(Path(image).as_posix())}>)" for image in example.images)
     choices = "; ".join(f"{label}. {text}" for label, text in example.labels)
     yield escaped(f"Id {example.id}. Right answer: {' or '.join(example.gold)}. {choices}")
-    yield from _shown("Before", example.before)
-    yield from _shown("After", example.after)
+    yield from _shown(names[0], example.before)
+    yield from _shown(names[1], example.after)
 
 
 def _shown(name: str, shown: Shown) -> Iterator[str]:

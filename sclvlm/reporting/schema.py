@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from sclvlm.metrics import Comparison, Finding, Rate, RunSummary, Statistic, Which
 from sclvlm.records import LETTERS, Verdict
+from sclvlm.reporting.movements import Flow, Shift
 
 
 class SliceKind(StrEnum):
@@ -158,6 +159,8 @@ class Report(Statistic):
     options: tuple[OptionShares, ...] = ()
     readings: tuple[OptionShares, ...] = ()
     official: tuple[OfficialRow, ...] = ()
+    flows: tuple[Flow, ...] = ()
+    shifts: tuple[Shift, ...] = ()
     pair_counts: dict[str, int] | None
     training: tuple[Curve, ...]
     gallery: Gallery

@@ -1,0 +1,80 @@
+"""What the figures beside the headline say in words: findings counted, shifts named, the pairs summed up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from sclvlm.metrics import Finding, Which
+from sclvlm.reporting.movements import Shift
+from sclvlm.reporting.schema import Slice, SliceKind
+from sclvlm.reporting.wording import TURN, percent, points, range_of
+
+PLURAL = {SliceKind.BENCHMARK: "benchmarks", SliceKind.CATEGORY: "categories", SliceKind.CUSTOM: "further slices"}
+
+QUANTITY = {"unparsed": "unparsed answers", "tokens": "tokens in a response"}
+
+SHIFT = {Finding.GAIN: "more, beyond noise", Finding.LOSS: "fewer, beyond noise", Finding.NOISE: "within noise"}
+
+FLOW = {
+    "training": ("before", "after"),
+    "review before": ("before, first turn", "before, last turn"),
+    "review after": ("after, first turn", "after, last turn"),
+}
+"""What stands on the left and on the right of a flow."""
+
+
+def flow_sides(step: str, names: Sequence[str] = ("before", "after")) -> tuple[str, str]:
+    """The same, with other names for before and after."""
+    given = dict(zip(("before", "after"), names, strict=True))
+    left, right = (side.partition(",") for side in FLOW[step])
+    return given[left[0]] + "".join(left[1:]), given[right[0]] + "".join(right[1:])
+
+
+def findings_sentences(slices: Iterable[Slice], turn: Which) -> list[str]:
+    """How many benchmarks, categories and further slices gained and lost, a sentence for each kind there is."""
+    found = Counter((part.kind, part.finding(turn)) for part in slices)
+    return [_counted(kind, found, turn) for kind in PLURAL if any((kind, finding) in found for finding in Finding)]
+
+
+def _counted(kind: SliceKind, found: Mapping[tuple[SliceKind, Finding], int], turn: Which) -> str:
+    gained, lost, noise = (found.get((kind, finding), 0) for finding in (Finding.GAIN, Finding.LOSS, Finding.NOISE))
+    total = gained + lost + noise
+    if noise == total:
+        return f"Of {total} {PLURAL[kind]}, none changed beyond noise ({TURN[turn]})."
+    return (
+        f"Of {total} {PLURAL[kind]}, {gained} gained and {lost} lost beyond noise; "
+        f"{noise} changed within noise ({TURN[turn]})."
+    )
+
+
+def amount(shift: Shift, value: float) -> str:
+    """A mean of the quantity: `4.2 %` of answers, or `31.4` tokens."""
+    return percent(value) if shift.quantity == "unparsed" else f"{value:.1f}"
+
+
+def difference(shift: Shift) -> str:
+    """`+1.2 [+0.4, +2.0]`, in points or in tokens."""
+    found = shift.comparison
+    if shift.quantity == "unparsed":
+        return f"{points(found.difference)} {range_of(found.interval, signed=True)}"
+    # Tokens are written as points are, which are hundredths.
+    hundredths = (found.difference / 100, *(end / 100 for end in found.interval))
+    middle, low, high = map(points, hundredths)
+    return f"{middle} [{low}, {high}]"
+
+
+SHIFT_GUIDE = (
+    "Differences with paired bootstrap intervals, in percentage points of unparsed answers and in tokens; p is of a z "
+    "test with clustered errors. A gain that comes with fewer unparsed or much longer answers is partly one of form."
+)
+
+
+def pairs_sentence(counts: Mapping[str, int]) -> str:
+    """`750 pairs from 4,800 traces: 456 i->c (60.8 %) and 294 c->i (39.2 %).`; empty where no count names pairs."""
+    pairs = {name.removeprefix("pairs "): count for name, count in counts.items() if name.startswith("pairs ")}
+    total = sum(pairs.values())
+    if not total:
+        return ""
+    made = " and ".join(f"{count:,} {source} ({percent(count / total)})" for source, count in sorted(pairs.items()))
+    return f"{total:,} pairs from {sum(counts.values()):,} traces: {made}."
