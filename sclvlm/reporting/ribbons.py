@@ -21,7 +21,7 @@ class Block(NamedTuple):
     """All answers of one verdict on one side. label: y of its text, moved where the block itself is too low for it."""
 
     verdict: Verdict
-    count: int
+    answers: int
     x: float
     y: float
     height: float
@@ -33,7 +33,7 @@ class Ribbon(NamedTuple):
 
     then: Verdict
     now: Verdict
-    count: int
+    answers: int
     path: str
     meaning: str
 
@@ -51,7 +51,7 @@ def draw(flow: Flow) -> Picture:
     """The picture of a flow of at least one answer; heights are in proportion to counts."""
     left = _blocks({then: sum(row.values()) for then, row in flow.counts.items()}, 0.0)
     right = _blocks({now: sum(row[now] for row in flow.counts.values()) for now in Verdict}, WIDTH - BLOCK)
-    ribbons = sorted(_ribbons(flow, left, right), key=lambda ribbon: -ribbon.count)
+    ribbons = sorted(_ribbons(flow, left, right), key=lambda ribbon: -ribbon.answers)
     return Picture(flow, left, right, tuple(ribbons))
 
 
