@@ -150,7 +150,8 @@ def infer(job: Job) -> Facts:
 
 
 def label(job: Job) -> Facts:
-    """Grades and pairs: graded.jsonl, pairs.jsonl, counts.json."""
+    """Grades and pairs: graded.jsonl, pairs.jsonl, counts.json, audit.json."""
+    from sclvlm.auditing import audit_run, warn
     from sclvlm.evaluation import grade_file
     from sclvlm.labeling import label_file
     from sclvlm.metrics import summarize
@@ -168,6 +169,9 @@ def label(job: Job) -> Facts:
             + ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
             + "). Infer on more samples, with a higher temperature or more draws, or label with other settings."
         )
+    audit = audit_run(config, pairs)
+    write_json(job.stage.folder / "audit.json", audit.model_dump(mode="json"))
+    warn(audit)
     summary = summarize(read_records(graded, GradedTrace))
     write_json(job.stage.folder / "summary.json", summary.model_dump(mode="json"))
     return {"pairs": str(pairs), "count": made, "outcomes": outcomes}
@@ -215,6 +219,7 @@ def evaluate(job: Job) -> Facts:
 
 def report(job: Job) -> Facts:
     """What changed: report.json, report.md, report.html."""
+    from sclvlm.auditing import audit_kept
     from sclvlm.evaluation import by_id
     from sclvlm.reporting import build_report, headline, write_report
 
@@ -229,6 +234,7 @@ def report(job: Job) -> Facts:
         before=before,
         after=after,
         pair_counts=_read_json(run / "label" / "counts.json"),
+        audit=audit_kept(config, pairs_file(config), run / "label" / "audit.json"),
         training=_read_json(run / "train" / "history.json"),
         provenance=_provenance(config),
         seed=config.run.seed,

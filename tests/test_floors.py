@@ -29,11 +29,17 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "fingerprints",
         "named_models",
     ),
-    "judgement": ("keys", "grading", "labeling", "metrics", "scoreboard", "reporting", "viewing"),
+    "judgement": ("keys", "grading", "labeling", "metrics", "scoreboard", "audit", "reporting", "viewing"),
     "mathematics": ("losses", "objective"),
-    "models": ("models", "pictures", "rendering", "attention", "layouts", "features", "tuning", "agents", "processes"),
+    "models": (
+        *("models", "pictures", "likeness", "rendering", "attention", "layouts", "features"),
+        *("tuning", "agents", "processes"),
+    ),
     "batches": ("encodings", "collation", "trajectories", "collators", "references", "engines", "rollouts"),
-    "stages": ("self_correction", "trainer", "training", "evaluation", "preflight", "questions", "asking", "pipeline"),
+    "stages": (
+        *("self_correction", "trainer", "training", "evaluation", "preflight", "questions", "asking"),
+        *("auditing", "pipeline"),
+    ),
     "door": ("cli", "__main__"),
 }
 # What a floor may import from outside, beside the standard library and what the floors below may.

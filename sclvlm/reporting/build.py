@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic_core import to_jsonable_python
 
+from sclvlm.audit import Audit
 from sclvlm.errors import SclvlmError
 from sclvlm.metrics import ALPHA, Comparison, Finding, RunSummary, compare, holm, summarize
 from sclvlm.records import AnswerKind, GradedTrace, GradedTurn, Sample, Transition
@@ -69,6 +70,7 @@ def build_report(
     before: Sequence[GradedTrace],
     after: Sequence[GradedTrace],
     pair_counts: dict[str, int] | None = None,
+    audit: Audit | None = None,
     training: Sequence[Mapping[str, Any]] | None = None,
     provenance: Mapping[str, Any] | None = None,
     slices: Mapping[str, Chosen] | None = None,
@@ -103,6 +105,7 @@ def build_report(
         official=official_rows(answered, earlier, later),
         flows=flows_of(then, now),
         pair_counts=pair_counts,
+        audit=audit,
         training=_curves(training or []),
         gallery=_gallery(answered, earlier, later, size=gallery, seed=seed),
         provenance=to_jsonable_python(dict(provenance or {}), inf_nan_mode="null", fallback=str),

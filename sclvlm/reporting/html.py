@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from sclvlm.audit import tables
 from sclvlm.records import Transition
 from sclvlm.reporting import charts, ribbons, sentences, wording
 from sclvlm.reporting.schema import Report
@@ -37,6 +38,7 @@ def render_html(report: Report, folder: Path = Path()) -> str:
             found=report.main.comparison(report.headline.turn),
             accuracy=charts.accuracy_chart(report),
             differences=[charts.difference_chart(report, turn) for turn in report.turns],
+            audit=list(tables(report.audit)) if report.audit else [],
             lines=charts.training_lines(report.training),
             runs=list(zip(wording.RUNS, (report.main.before, report.main.after), strict=True)),
             flows=[ribbons.draw(flow) for flow in report.flows],

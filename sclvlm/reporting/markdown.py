@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from sclvlm.audit import tables
 from sclvlm.metrics import RunSummary, Which
 from sclvlm.records import Transition
 from sclvlm.reporting.schema import Curve, Example, Gallery, OfficialRow, Report, Shown, Slice
@@ -54,6 +55,7 @@ def render_markdown(report: Report) -> str:
         *shift_blocks(report.shifts),
         *_habits(report),
         *_pairs(report),
+        *_audit(report),
         *_training(report.training),
         *_gallery(report.gallery),
         *_reproduction(report),
@@ -183,6 +185,14 @@ def _pairs(report: Report) -> Iterator[str]:
         if made := pairs_sentence(report.pair_counts):
             yield escaped(made)
         yield _table(("what", "count"), ((escaped(k), f"{v:,}") for k, v in report.pair_counts.items()))
+
+
+def _audit(report: Report) -> Iterator[str]:
+    if report.audit:
+        yield "## Audit of the training records"
+        for table in tables(report.audit):
+            yield f"### {table.heading}"
+            yield _table(table.columns, ([escaped(cell) for cell in row] for row in table.rows))
 
 
 def _training(curves: Sequence[Curve]) -> Iterator[str]:

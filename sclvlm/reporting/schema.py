@@ -6,6 +6,7 @@ from enum import StrEnum
 from math import nan
 from typing import Any, Literal
 
+from sclvlm.audit import Audit
 from sclvlm.metrics import Comparison, Finding, Rate, RunSummary, Statistic, Which
 from sclvlm.records import LETTERS, Verdict
 from sclvlm.reporting.movements import Flow, Shift
@@ -162,6 +163,7 @@ class Report(Statistic):
     flows: tuple[Flow, ...] = ()
     shifts: tuple[Shift, ...] = ()
     pair_counts: dict[str, int] | None
+    audit: Audit | None = None
     training: tuple[Curve, ...]
     gallery: Gallery
     provenance: dict[str, Any]

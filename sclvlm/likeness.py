@@ -1,0 +1,76 @@
+"""What a picture looks like, in few bytes: to find it again as a copy, re-encoded or resized.
+
+The perceptual hash is written out here rather than taken from the package imagehash: it is a line over scipy's cosine
+transform, it is one number, which compares by thousands, and it leaves out what is only rounding in plain pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.fft import dctn
+
+from sclvlm.audit.pictures import CELLS, Look
+
+SIDE = 32
+"""Pixels a side to which a picture is shrunk before the transform."""
+
+NOISE = 1.0
+"""A coefficient must be that far above the median, of grey levels from 0 to 255: less is rounding."""
+
+LOW = 8  # the lowest frequencies of each axis: 64 bits
+UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombWarning, Image.DecompressionBombError)
+
+
+def look(path: str) -> Look | None:
+    """How the picture at `path` looks; None when it is missing, broken or too large to be decoded safely."""
+    try:
+        data = Path(path).read_bytes()
+        small = _decoded(data, at_least=SIDE).resize((SIDE, SIDE), Image.Resampling.BOX)
+    except UNREADABLE:
+        return None
+    cells = small.resize((CELLS, CELLS), Image.Resampling.BOX)
+    return Look(hashlib.sha256(data).digest(), perceptual_hash(small), cells.tobytes())
+
+
+def same_pixels(one: str, other: str) -> bool:
+    """Whether two files decode to the same RGB pixels. A file that can't be read is like none."""
+    try:
+        return _pixels(one) == _pixels(other)
+    except UNREADABLE:
+        return False
+
+
+def perceptual_hash(image: Image.Image) -> int:
+    """64 bits of a square picture: which of its low frequencies lie above their median (pHash).
+
+    Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, section 3.2. The constant term
+    is left out, so that brightness changes little.
+    """
+    grey = np.asarray(image.convert("L"), dtype=np.float32)
+    low = dctn(grey, norm="ortho")[:LOW, :LOW].ravel()  # (64,)
+    low[0] = 0.0
+    bits = low > max(float(np.median(low)), 0.0) + NOISE
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def _pixels(path: str) -> tuple[tuple[int, int], bytes]:
+    """Size and hash of the decoded pixels."""
+    image = _decoded(Path(path).read_bytes())
+    return image.size, hashlib.sha256(image.tobytes()).digest()
+
+
+def _decoded(data: bytes, *, at_least: int | None = None) -> Image.Image:
+    """RGB. at_least: the shorter side that suffices; a JPEG is then decoded at as little as an eighth of its size."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damaged metadata, which is no picture
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(BytesIO(data)) as image:
+            if at_least is not None:
+                image.draft("RGB", (at_least, at_least))
+            return image.convert("RGB")
