@@ -1,0 +1,89 @@
+"""All models by all benchmarks."""
+
+from __future__ import annotations
+
+from statistics import stdev
+
+import pytest
+
+from sclvlm.records import GradedTrace, Sample
+from sclvlm.scoreboard import cells_of, document, markdown, page, several
+from tests.test_official_benchmarks import answered, sample
+
+X, Y = (sample(name, "AI2D", "choice", "A") for name in "xy")
+SAMPLES: dict[str, Sample] = {"x": X, "y": Y}
+
+
+def graded(*said: tuple[Sample, tuple[str, ...], int]) -> list[GradedTrace]:
+    return [answered(one, *responses, draw=draw) for one, responses, draw in said]
+
+
+def test_a_cell_has_accuracy_unparsed_and_n_beside_its_figure() -> None:
+    (cell,) = cells_of("m", graded((X, ("A",), 0), (Y, ("",), 0)), SAMPLES)
+    assert cell[:5] == ("AI2D", "m", "first", "accuracy", False)
+    assert (cell.value, cell.spread, cell.draws, cell.accuracy, cell.unparsed, cell.n) == (0.5, None, 1, 0.5, 0.5, 2)
+
+
+def test_of_several_draws_there_are_mean_and_spread() -> None:
+    run = graded((X, ("A",), 0), (X, ("A",), 1), (X, ("B",), 2))
+    (cell,) = cells_of("m", run, SAMPLES)
+    # 1, 1 and 0.
+    assert (cell.value, cell.spread) == pytest.approx((2 / 3, stdev((1, 1, 0))))
+    assert (cell.draws, cell.n) == (3, 1)
+
+
+def test_each_turn_has_its_column() -> None:
+    cells = cells_of("m", graded((X, ("B", "A"), 0)), SAMPLES)
+    assert [(cell.turn, cell.value) for cell in cells] == [("first", 0.0), ("last", 1.0)]
+    assert markdown(cells).startswith("| benchmark | figure | n | m, first turn | m, last turn |\n")
+
+
+def test_a_benchmark_has_the_name_of_its_suite_and_the_figure_of_its_metric() -> None:
+    one = sample("x", "POPE", meta={"suite": "hard POPE"})
+    (cell,) = cells_of("m", [answered(one, "Yes")], {"x": one})
+    assert (cell.benchmark, cell.figure, cell.value) == ("hard POPE", "f1", 1.0)
+
+
+def test_mme_is_told_in_points() -> None:
+    one = sample("x", "MME", category="count", images=("1.png",))
+    cells = cells_of("m", [answered(one, "Yes")], {"x": one})
+    assert "| MME | perception | 1 | 100.0 (100.0; 0.0) |" in markdown(cells)
+
+
+def test_questions_of_no_official_metric_stand_with_their_accuracy() -> None:
+    own, none = sample("x", "ours", "choice", "A"), sample("y", "", "choice", "A")
+    cells = cells_of("m", [answered(own, "A"), answered(none, "B")], {"x": own, "y": none})
+    assert [(cell.benchmark, cell.figure, cell.value) for cell in cells] == [
+        ("ours", "accuracy", 1.0),
+        ("questions", "accuracy", 0.0),
+    ]
+
+
+def test_a_model_that_was_not_asked_leaves_its_cell_empty() -> None:
+    one = sample("z", "ours", "choice", "A")
+    cells = [*cells_of("m", graded((X, ("A",), 0)), SAMPLES), *cells_of("k", [answered(one, "B")], {"z": one})]
+    assert markdown(cells).splitlines()[2:] == [
+        "| AI2D | accuracy | 1 | 100.0 (100.0; 0.0) |  |",
+        "| ours | accuracy | 1 |  | 0.0 (0.0; 0.0) |",
+    ]
+
+
+def test_the_document_has_a_row_a_benchmark() -> None:
+    cells = [*cells_of("m", graded((X, ("A",), 0)), SAMPLES), *cells_of("k", graded((X, ("B",), 0)), SAMPLES)]
+    (row,) = document(cells)["rows"]
+    assert (row["benchmark"], [(cell["model"], cell["value"]) for cell in row["cells"]]) == (
+        "AI2D",
+        [("m", 1.0), ("k", 0.0)],
+    )
+    assert "± its standard deviation" in page(cells)
+
+
+def test_one_benchmark_of_one_model_is_nothing_to_compare() -> None:
+    alone = cells_of("m", graded((X, ("B", "A"), 0)), SAMPLES)
+    assert not several(alone)
+    assert several([*alone, *cells_of("k", graded((X, ("A",), 0)), SAMPLES)])
+
+
+def test_a_bar_in_a_name_breaks_no_column() -> None:
+    one = sample("x", "a|b", "choice", "A")
+    assert "| a\\|b |" in markdown(cells_of("m", [answered(one, "A")], {"x": one}))
