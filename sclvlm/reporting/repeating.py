@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 
 def commands(run: Path, environment: Mapping[str, Any] | None) -> list[str]:
-    """Install the versions that made `run`, make it again beside itself, and set both side by side.
+    """Install the versions that made `run`, and make it again beside itself.
 
     environment: what `runs.environment` noted; None where nobody knows it, and then nothing is installed.
     """
@@ -17,13 +17,7 @@ def commands(run: Path, environment: Mapping[str, Any] | None) -> list[str]:
     return [
         *_installation(environment or {}),
         _line("sclvlm", "run", run / "config.yaml", f"run.dir={again}"),
-        _line("sclvlm", "report", run, again),
     ]
-
-
-def comparison_command(runs: Iterable[Path], overrides: Iterable[str], out: Path) -> str:
-    """The command that makes a comparison of `runs`."""
-    return _line("sclvlm", "report", *runs, *overrides, "--out", out)
 
 
 def _installation(environment: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from sclvlm.metrics import Finding, Which
 from sclvlm.reporting.movements import Shift
@@ -22,13 +22,6 @@ FLOW = {
     "review after": ("after, first turn", "after, last turn"),
 }
 """What stands on the left and on the right of a flow."""
-
-
-def flow_sides(step: str, names: Sequence[str] = ("before", "after")) -> tuple[str, str]:
-    """The same, with other names for before and after."""
-    given = dict(zip(("before", "after"), names, strict=True))
-    left, right = (side.partition(",") for side in FLOW[step])
-    return given[left[0]] + "".join(left[1:]), given[right[0]] + "".join(right[1:])
 
 
 def findings_sentences(slices: Iterable[Slice], turn: Which) -> list[str]:
