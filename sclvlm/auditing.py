@@ -165,7 +165,7 @@ def _prompt_text(prompt: list[Message]) -> str:
 
 def _tested(config: Config) -> Iterator[Asked]:
     """Each test question, bare and as it is put to the model."""
-    prompt = load_prompt("initial", config.evaluate.initial) if config.evaluate else None
+    prompt = load_prompt("initial", config.evaluate.initial, config.evaluate.marker) if config.evaluate else None
     limit = config.evaluate.limit if config.evaluate else None
     for sample in islice(read_samples(str(config.data.test)), limit):
         wordings = {sample.question} | ({message_text(initial_message(prompt, sample))} if prompt else set())
