@@ -18,9 +18,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from benchmarks.parsers import OURS, PARSERS, Reader
-from sclvlm.answers import extract, normalise
 from sclvlm.errors import SclvlmError
-from sclvlm.records import AnswerKind, GradedTrace, Sample, Trace
+from sclvlm.grading import accepted
+from sclvlm.metrics import Interval
+from sclvlm.metrics.resampling import bootstrap_interval, clustered
+from sclvlm.records import GradedTrace, Sample, Trace
 from sclvlm.storage import read_records
 
 RESAMPLES, SEED = 10_000, 0
@@ -66,14 +68,6 @@ def traces(path: Path) -> Iterator[Trace]:
     with path.open(encoding="utf-8") as lines:
         graded = '"transition"' in lines.readline()
     return read_records(path, GradedTrace if graded else Trace)
-
-
-def accepted(sample: Sample) -> frozenset[str]:
-    """The values that are right, written as a reader writes them."""
-    if sample.kind in (AnswerKind.CHOICE, AnswerKind.YES_NO):
-        return frozenset({sample.answer})
-    texts = (sample.answer, *sample.answers)
-    return frozenset(extract(f"## {text} ##", kind=sample.kind).value or normalise(text) for text in texts)
 
 
 def turns_of(samples: Mapping[str, Sample], path: Path) -> Iterator[Answered]:
@@ -126,17 +120,9 @@ def row(name: str, answered: Sequence[Answered], found: Readings, ours: Readings
     return Row(name, *right.mean(axis=0).tolist(), low, high, *unread.mean(axis=0).tolist(), disagreements)
 
 
-def interval(differences: np.ndarray, clusters: Sequence[str]) -> tuple[float, float]:
+def interval(differences: np.ndarray, clusters: Sequence[str]) -> Interval:
     """The 95 % percentile bootstrap interval of the mean of `differences`, clusters resampled whole."""
-    _, numbers = np.unique(clusters, return_inverse=True)
-    sums, sizes = np.bincount(numbers, differences), np.bincount(numbers)
-    rng = np.random.default_rng(SEED)
-    means = []
-    for _ in range(RESAMPLES):
-        drawn = rng.integers(0, len(sums), len(sums))
-        means.append(sums[drawn].sum() / sizes[drawn].sum())
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
+    return bootstrap_interval(clustered(differences, clusters), resamples=RESAMPLES, confidence=0.95, seed=SEED)
 
 
 def _read(read: Reader, sample: Sample, text: str) -> str | None:

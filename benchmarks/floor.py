@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from benchmarks import peers
 from sclvlm.collation import cut
+from sclvlm.pictures import load_images
 from sclvlm.records import PreferencePair
-from sclvlm.rendering import Renderer, load_images, pad
+from sclvlm.rendering import Renderer, pad
 from sclvlm.storage import read_records
 
 

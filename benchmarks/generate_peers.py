@@ -9,8 +9,9 @@ import torch
 
 from sclvlm.engines import Opening
 from sclvlm.models import Policy, accepts
+from sclvlm.pictures import load_images
 from sclvlm.records import Message, text_message
-from sclvlm.rendering import TYPE_KEYS, Renderer, load_images
+from sclvlm.rendering import TYPE_KEYS, Renderer
 
 Conversations = list[list[str]]
 """For each opening its replies."""

@@ -91,31 +91,25 @@ def _verb(stage: str, summary: str, examples: str) -> None:
     app.command(stage)(verb)
 
 
-def _asking_verb(stage: str, summary: str, examples: str) -> None:
-    """Add the verb that executes one stage, or shows what it would ask."""
+@app.command()
+def infer(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    redo: RedoThis = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Answer and refine the questions of data.samples: traces.jsonl.
 
-    def verb(
-        config: ConfigFile,
-        overrides: Overrides = None,
-        redo: RedoThis = False,
-        dry_run: DryRun = False,
-        as_json: AsJson = False,
-        debug: Debug = False,
-    ) -> None:
-        if dry_run:
-            _preview(config, overrides, stage, as_json=as_json, debug=debug)
-        else:
-            _execute(config, overrides, stage, stage if redo else None, as_json=as_json, debug=debug)
-
-    verb.__doc__ = f"{summary}\n\nExamples: `{examples}`, `{examples} --dry-run`"
-    app.command(stage)(verb)
+    Examples: `sclvlm infer configs/demo.yaml`, `sclvlm infer configs/demo.yaml --dry-run`
+    """
+    if dry_run:
+        _preview(config, overrides, "infer", as_json=as_json, debug=debug)
+    else:
+        _execute(config, overrides, "infer", "infer" if redo else None, as_json=as_json, debug=debug)
 
 
-_asking_verb(
-    "infer",
-    "Answer and refine the questions of data.samples: traces.jsonl.",
-    "sclvlm infer configs/demo.yaml",
-)
 _verb("label", "Grade the traces and make preference pairs: pairs.jsonl.", "sclvlm label configs/demo.yaml")
 _verb(
     "train", "Fine-tune on the pairs: an adapter, or a model.", "sclvlm train configs/demo.yaml train.beta=0.2 --redo"

@@ -19,9 +19,10 @@ from sclvlm.features.files import cache_folder
 from sclvlm.layouts import Rows, lay_out, pad_prompts, positions, shared_pays, sibling_mask, why_not_shared
 from sclvlm.losses import length_weights
 from sclvlm.models import UNFIT, Policy, rounding, scoring
+from sclvlm.pictures import PictureError, load_images
 from sclvlm.processes import told
 from sclvlm.records.mismatches import Mismatched, Trainable, labels_of
-from sclvlm.rendering import Encoded, PictureError, Renderer, load_images, pad
+from sclvlm.rendering import Encoded, Renderer, pad
 
 log = logging.getLogger(__name__)
 

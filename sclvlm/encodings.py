@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from sclvlm.features import FeatureCache
 from sclvlm.features.files import FeatureFiles
 from sclvlm.launch import count, index
+from sclvlm.pictures import PictureError, load_images
 from sclvlm.processes import wait
 from sclvlm.progress import progress
 from sclvlm.records.mismatches import Trainable
-from sclvlm.rendering import Encoded, PictureError, Renderer, load_images
+from sclvlm.rendering import Encoded, Renderer
 
 Place = tuple[str, tuple[str, ...]]
 """A prompt: its text through the chat template, and the paths of its pictures."""

@@ -53,8 +53,8 @@ def score_all(measured: Mapping[str, Questions], folder: Path) -> dict[str, Any]
 def _score(name: str, asked: Questions) -> list[Cell]:
     out = _graded(asked)
     grade_file(asked.traces, asked.samples, out)
-    write_json(out.with_name("summary.json"), summarize(read_records(out, GradedTrace)).model_dump(mode="json"))
     graded, samples = list(read_records(out, GradedTrace)), by_id(asked.samples)
+    write_json(out.with_name("summary.json"), summarize(graded).model_dump(mode="json"))
     file = out.with_name("official.json")
     if official := official_by_turn(graded, samples):
         write_json(file, official)

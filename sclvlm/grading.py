@@ -35,10 +35,10 @@ def grade(response: str, sample: Sample) -> Grade:
     """
     choices = sample.labels if sample.kind is AnswerKind.CHOICE else None
     answer, method = extract(response, kind=sample.kind, choices=choices)
-    accepted = _accepted(sample)
+    known = accepted(sample)
     if answer is None:
         return Grade(None, method, Verdict.UNPARSED)
-    return Grade(answer, method, Verdict.CORRECT if answer in accepted else Verdict.INCORRECT)
+    return Grade(answer, method, Verdict.CORRECT if answer in known else Verdict.INCORRECT)
 
 
 def grade_trace(trace: Trace, sample: Sample) -> GradedTrace:
@@ -85,15 +85,16 @@ def _accepted_values(kind: AnswerKind, texts: tuple[str, ...]) -> frozenset[str 
     return frozenset(value or normalise(text) for value, text in zip(read, texts, strict=True))
 
 
-def _accepted(sample: Sample) -> frozenset[str | None]:
+def accepted(sample: Sample) -> frozenset[str | None]:
+    """The values that are right, as `extract` writes them. Raises SclvlmError as `grade` does."""
     if sample.kind in (AnswerKind.CHOICE, AnswerKind.YES_NO):
         return frozenset({sample.answer})
     if sample.kind is AnswerKind.TEXT:
         return _accepted_values(sample.kind, (sample.answer, *sample.answers))
-    accepted = _accepted_values(sample.kind, (sample.answer,))
-    if None in accepted:
+    values = _accepted_values(sample.kind, (sample.answer,))
+    if None in values:
         raise SclvlmError(
             f"sample {sample.id!r}: answer must be a number for kind=number, got {sample.answer!r}. "
             "Correct it, or give the sample kind=text."
         )
-    return accepted
+    return values

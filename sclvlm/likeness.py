@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.fft import dctn
 
 from sclvlm.audit.pictures import CELLS, Look
+from sclvlm.pictures import BROKEN, TOO_LARGE, opened
 
 SIDE = 32
 """Pixels a side to which a picture is shrunk before the transform."""
@@ -24,7 +25,6 @@ NOISE = 1.0
 """A coefficient must be that far above the median, of grey levels from 0 to 255: less is rounding."""
 
 LOW = 8  # the lowest frequencies of each axis: 64 bits
-UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombWarning, Image.DecompressionBombError)
 
 
 def look(path: str) -> Look | None:
@@ -32,7 +32,7 @@ def look(path: str) -> Look | None:
     try:
         data = Path(path).read_bytes()
         small = _decoded(data, at_least=SIDE).resize((SIDE, SIDE), Image.Resampling.BOX)
-    except UNREADABLE:
+    except (*BROKEN, *TOO_LARGE):
         return None
     cells = small.resize((CELLS, CELLS), Image.Resampling.BOX)
     return Look(hashlib.sha256(data).digest(), perceptual_hash(small), cells.tobytes())
@@ -42,7 +42,7 @@ def same_pixels(one: str, other: str) -> bool:
     """Whether two files decode to the same RGB pixels. A file that can't be read is like none."""
     try:
         return _pixels(one) == _pixels(other)
-    except UNREADABLE:
+    except (*BROKEN, *TOO_LARGE):
         return False
 
 
@@ -69,8 +69,7 @@ def _decoded(data: bytes, *, at_least: int | None = None) -> Image.Image:
     """RGB. at_least: the shorter side that suffices; a JPEG is then decoded at as little as an eighth of its size."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged metadata, which is no picture
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(BytesIO(data)) as image:
+        with opened(BytesIO(data)) as image:
             if at_least is not None:
                 image.draft("RGB", (at_least, at_least))
             return image.convert("RGB")

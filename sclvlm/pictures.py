@@ -1,4 +1,4 @@
-"""Pictures out of files: decoded for a model here, or as data URLs for a server."""
+"""Pictures out of files, opened with care: decoded for a model here, or as data URLs for a server."""
 
 from __future__ import annotations
 
@@ -6,21 +6,36 @@ import base64
 import io
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from sclvlm.errors import SclvlmError
 from sclvlm.records import Message, count_images
 
 SENT_AS_THEY_ARE = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 ORIENTATION = 0x0112  # EXIF: how a viewer should turn the picture
+TOO_LARGE = (Image.DecompressionBombWarning, Image.DecompressionBombError)
+BROKEN = (OSError, EOFError, SyntaxError, ValueError)
+"""What Pillow raises at a file that is not the picture it should be."""
 _opening = threading.Lock()  # which warnings are errors is a setting of the whole process
 
 
 class PictureError(SclvlmError):
     """A picture that is missing or broken, or that the model's processor refuses."""
+
+
+@contextmanager
+def opened(source: Path | BinaryIO) -> Iterator[Image.Image]:
+    """A picture, its pixels not decoded yet. Raises one of TOO_LARGE where decoding is not safe, or of BROKEN."""
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        image = Image.open(source)
+    with image:
+        yield image
 
 
 def load_images(paths: Sequence[str], prompt: Sequence[Message]) -> list[Image.Image]:
@@ -59,17 +74,14 @@ def _decoded(path: Path) -> Image.Image:
     if not path.is_file():
         raise PictureError(f"{path}: no such image. Put it there, or drop the record that names it.")
     try:
-        with _opening, warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path)
-        with image:
+        with opened(path) as image:
             image.load()
             return image
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+    except TOO_LARGE as error:
         raise PictureError(
             f"{path}: the image is too large to be decoded safely: {error} Shrink it, or drop the record that names it."
         ) from None
-    except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError) as error:
+    except BROKEN as error:
         raise PictureError(
             f"{path}: expected a readable image, got a broken one ({error}). "
             "Replace it, or drop the record that names it."

@@ -12,9 +12,7 @@ from torch import Tensor
 
 from sclvlm.errors import SclvlmError
 from sclvlm.models import Policy, accepts
-from sclvlm.pictures import PictureError as PictureError
-from sclvlm.pictures import load_image as load_image
-from sclvlm.pictures import load_images as load_images
+from sclvlm.pictures import PictureError
 from sclvlm.records import Message, count_images, message_text
 
 TYPE_KEYS = ("token_type_ids", "mm_token_type_ids")

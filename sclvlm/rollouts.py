@@ -13,7 +13,8 @@ from torch import Tensor
 from sclvlm.collation import Asked, Collator, PromptBatch, Record, assembled, moved
 from sclvlm.collators import Collates
 from sclvlm.engines.hf import write
-from sclvlm.engines.sampling import RowSampler, row_seed
+from sclvlm.engines.sampling import RowSampler
+from sclvlm.engines.seeds import row_seed
 from sclvlm.errors import ConfigError
 from sclvlm.models import placeholders, scoring
 from sclvlm.rendering import Encoded, pad

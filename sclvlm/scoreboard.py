@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sclvlm.metrics import Which
 from sclvlm.metrics.official import benchmark_key, in_points, official_figures
-from sclvlm.metrics.summary import turn_of
+from sclvlm.metrics.summary import turn_of, turns_said
 from sclvlm.records import GradedTrace, GradedTurn, Sample, Verdict
 
 VERSION = 1
@@ -49,7 +49,7 @@ def cells_of(model: str, graded: Sequence[GradedTrace], samples: Mapping[str, Sa
     parts: dict[str, list[GradedTrace]] = {}
     for trace in graded:
         parts.setdefault(_benchmark(samples[trace.id]), []).append(trace)
-    return [_cell(name, model, turn, part, samples) for name, part in parts.items() for turn in _turns(part)]
+    return [_cell(name, model, turn, part, samples) for name, part in parts.items() for turn in turns_said(part)]
 
 
 def document(cells: Sequence[Cell]) -> dict[str, Any]:
@@ -86,10 +86,6 @@ def _benchmark(sample: Sample) -> str:
 
 def _benchmarks(cells: Sequence[Cell]) -> list[str]:
     return list(dict.fromkeys(cell.benchmark for cell in cells))
-
-
-def _turns(graded: Sequence[GradedTrace]) -> tuple[Which, ...]:
-    return ("first", "last") if any(len(trace.turns) > 1 for trace in graded) else ("first",)
 
 
 def _cell(name: str, model: str, turn: Which, graded: Sequence[GradedTrace], samples: Mapping[str, Sample]) -> Cell:

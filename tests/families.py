@@ -15,8 +15,9 @@ import transformers as tf
 from transformers.models.smolvlm import processing_smolvlm
 
 from sclvlm.models import Policy
+from sclvlm.pictures import load_images
 from sclvlm.records import ModelRef, PreferencePair, text_message
-from sclvlm.rendering import Renderer, load_images
+from sclvlm.rendering import Renderer
 from tests import tiny
 from tests.text_families import READING, Parts, gemma3_settings, mamba, qwen3_next
 from tests.tiny import llava_processor, settle, text_config, tokenizer

@@ -14,8 +14,9 @@ from torch import Tensor
 from sclvlm.collation import Collator
 from sclvlm.features import FeatureCache
 from sclvlm.models import Policy
+from sclvlm.pictures import load_images
 from sclvlm.records import PreferencePair, text_message
-from sclvlm.rendering import Renderer, load_images
+from sclvlm.rendering import Renderer
 from sclvlm.tuning import Lora, tune
 from tests import families
 

@@ -21,8 +21,9 @@ from benchmarks.trainer_parity import PAIRS, TINY, Case, Figure, compare, main, 
 from benchmarks.trainer_speed import CASES, Run, order, our_run, own_peak, result, summary, trl_run
 from benchmarks.trainer_speed import table as speed_table
 from sclvlm.parts import VISION
+from sclvlm.pictures import load_images
 from sclvlm.records import PreferencePair
-from sclvlm.rendering import Renderer, load_images
+from sclvlm.rendering import Renderer
 from sclvlm.storage import read_records
 from sclvlm.tuning import Lora, tune
 

@@ -10,8 +10,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from sclvlm.collation import Collator, Logps, logps
 from sclvlm.models import Policy, load_policy
+from sclvlm.pictures import load_images
 from sclvlm.records import Demonstration, PreferencePair, text_message
-from sclvlm.rendering import Renderer, load_images
+from sclvlm.rendering import Renderer
 from tests import tiny
 
 SEEING = ["fast_vlm", "llava", "qwen"]

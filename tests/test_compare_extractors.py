@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.compare_extractors import Answered, Row, accepted, compare, interval, main, table, verdict
+from benchmarks.compare_extractors import Answered, Row, compare, interval, main, table, verdict
 from sclvlm.errors import SclvlmError
-from sclvlm.grading import grade_trace
+from sclvlm.grading import accepted, grade_trace
 from sclvlm.records import AnswerKind, ModelRef, Sample, Trace, Turn
 from sclvlm.storage import write_records
 

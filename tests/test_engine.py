@@ -14,11 +14,14 @@ from transformers import Gemma3TextConfig, MambaConfig, MistralConfig, Qwen2Conf
 
 from sclvlm.collation import Collator, logps
 from sclvlm.engines import Opening, Reply
-from sclvlm.engines.hf import HFEngine, can_continue
-from sclvlm.engines.sampling import RowSampler, row_seed
+from sclvlm.engines.exactness import why_not_continued
+from sclvlm.engines.hf import HFEngine
+from sclvlm.engines.sampling import RowSampler
+from sclvlm.engines.seeds import row_seed
 from sclvlm.models import Policy, load_policy
+from sclvlm.pictures import load_images
 from sclvlm.records import Demonstration, Message, text_message
-from sclvlm.rendering import Renderer, load_images
+from sclvlm.rendering import Renderer
 from sclvlm.tuning import Lora, tune
 from tests import tiny
 
@@ -168,7 +171,7 @@ def test_a_model_with_adapters_continues_its_cache(tiny_model: Callable[[str], P
     said = words(engine(bare).converse(asked, FOLLOW_UPS))
     model = tune(bare.model, Lora(2, 2, 0.0, ["q_proj"])).eval()
     adapted = Policy(model, bare.processor, bare.ref)
-    assert can_continue(model)
+    assert why_not_continued(model) is None
     for continue_cache in (True, False):
         # Fresh adapters change nothing.
         assert words(engine(adapted, continue_cache=continue_cache).converse(asked, FOLLOW_UPS)) == said
@@ -211,19 +214,21 @@ SMALL = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "vo
 )
 def test_windows_and_recurrence_take_the_plain_path(config: Any) -> None:
     with torch.device("meta"):
-        assert not can_continue(Auto.from_config(config))
+        assert why_not_continued(Auto.from_config(config)) is not None
 
 
 def test_a_window_that_is_switched_off_is_no_window() -> None:
     with torch.device("meta"):
-        assert can_continue(Auto.from_config(Qwen2Config(**SMALL, num_key_value_heads=1, sliding_window=4)))
+        assert (
+            why_not_continued(Auto.from_config(Qwen2Config(**SMALL, num_key_value_heads=1, sliding_window=4))) is None
+        )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_full_attention_continues_also_with_positions_in_three_dimensions(
     family: str, tiny_policy: Callable[[str], Policy]
 ) -> None:
-    assert can_continue(tiny_policy(family).model)
+    assert why_not_continued(tiny_policy(family).model) is None
 
 
 def test_sampled_frequencies_are_those_of_the_softmax() -> None:

@@ -11,11 +11,13 @@ import torch
 
 from sclvlm.engines import Opening, Reply
 from sclvlm.engines.batching import Widths
-from sclvlm.engines.hf import HFEngine, can_continue
+from sclvlm.engines.exactness import why_not_continued
+from sclvlm.engines.hf import HFEngine
 from sclvlm.models import Policy, accepts
 from sclvlm.parts import VISION
+from sclvlm.pictures import load_images
 from sclvlm.records import Message, text_message
-from sclvlm.rendering import TYPE_KEYS, Renderer, load_images
+from sclvlm.rendering import TYPE_KEYS, Renderer
 from tests import families, tiny
 
 LIMIT = 6  # tokens
@@ -114,7 +116,7 @@ def test_a_model_that_cannot_continue_exactly_says_why_once(
     fresh = families.build(family)  # nothing was said about it yet
     for _ in range(2):
         engine(fresh, max_new_tokens=1).converse(openings(family, shapes)[2:3], FOLLOW_UPS[:1])
-    assert can_continue(fresh.model) is (family not in RECOMPUTED)
+    assert (why_not_continued(fresh.model) is None) is (family not in RECOMPUTED)
     told = [each.getMessage() for each in caplog.records if "its cache can't be continued" in each.getMessage()]
     assert [RECOMPUTED[family] in each for each in told] == [True] * (family in RECOMPUTED)
 

@@ -29,12 +29,12 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "fingerprints",
         "named_models",
     ),
-    "judgement": ("keys", "grading", "labeling", "metrics", "scoreboard", "audit", "reporting", "viewing"),
-    "mathematics": ("losses", "objective"),
-    "models": (
-        *("models", "pictures", "likeness", "rendering", "attention", "layouts", "features"),
-        *("tuning", "agents", "processes"),
+    "judgement": (
+        *("keys", "grading", "labeling", "metrics", "scoreboard", "audit", "pictures", "likeness"),
+        *("reporting", "viewing"),
     ),
+    "mathematics": ("losses", "objective"),
+    "models": (*("models", "rendering", "attention", "layouts", "features", "tuning", "agents", "processes"),),
     "batches": ("encodings", "collation", "trajectories", "collators", "references", "engines", "rollouts"),
     "stages": (
         *("self_correction", "trainer", "training", "evaluation", "preflight", "questions", "asking"),

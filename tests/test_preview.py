@@ -16,9 +16,10 @@ from sclvlm.engines import Opening
 from sclvlm.engines.hf import HFEngine
 from sclvlm.models import Policy
 from sclvlm.models.outline import load_outline
+from sclvlm.pictures import load_images
 from sclvlm.prompts import INITIAL, REVIEW
 from sclvlm.records import AnswerKind, Sample
-from sclvlm.rendering import Renderer, load_images
+from sclvlm.rendering import Renderer
 from sclvlm.self_correction.conversing import Dialogue
 from sclvlm.self_correction.preview import Preview, previews
 from sclvlm.storage import write_records

@@ -12,8 +12,9 @@ from transformers import PreTrainedTokenizerFast
 
 from sclvlm.errors import SclvlmError
 from sclvlm.models import Policy
+from sclvlm.pictures import load_image, load_images
 from sclvlm.records import ModelRef, text_message
-from sclvlm.rendering import Renderer, load_image, load_images, pad, position_ids
+from sclvlm.rendering import Renderer, pad, position_ids
 from tests import tiny
 
 SENTENCES = ["A red square on grey.", "Is it blue? No, it is red.", "user assistant USER: ASSISTANT: answer again"] * 3

@@ -10,8 +10,9 @@ import torch
 from sclvlm.collation import Collator, Logps, logps
 from sclvlm.errors import SclvlmError
 from sclvlm.models import Policy
+from sclvlm.pictures import load_images
 from sclvlm.records import Message, PreferencePair, text_message
-from sclvlm.rendering import Renderer, load_images
+from sclvlm.rendering import Renderer
 from tests import families, tiny
 from tests.test_rendering import ASK, PLAIN, PUSHY, byte_level, end, sentence_piece
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from sclvlm.config import LoraSection, ModelSection, TrainSection
 from sclvlm.errors import SclvlmError
-from sclvlm.rendering import PictureError, Renderer
+from sclvlm.pictures import PictureError
+from sclvlm.rendering import Renderer
 from sclvlm.storage import write_records
 from sclvlm.training import train
 from tests import families

@@ -8,15 +8,18 @@ from statistics import NormalDist
 import numpy as np
 
 from sclvlm.audit.schema import Balance, Lengths
-from sclvlm.metrics import Interval, Rate, wilson
+from sclvlm.metrics import Interval
+from sclvlm.metrics.significance import rate
 from sclvlm.records import Transition
+
+CONFIDENCE = 0.95
 
 
 def measure_balance(sources: Mapping[str, int]) -> Balance:
     """Of the pairs counted by source, how many are corrections."""
     corrected, spoilt = sources.get(Transition.IC, 0), sources.get(Transition.CI, 0)
     both = corrected + spoilt
-    return Balance(sources=dict(sources), corrected=_rate(corrected, both) if both else None)
+    return Balance(sources=dict(sources), corrected=rate(corrected, both, CONFIDENCE) if both else None)
 
 
 def measure_lengths(chosen: Sequence[int], rejected: Sequence[int]) -> Lengths | None:
@@ -32,14 +35,10 @@ def measure_lengths(chosen: Sequence[int], rejected: Sequence[int]) -> Lengths |
         rejected_median=float(np.median(rejected)),
         difference=float(gaps.mean()),
         interval=_normal(float(gaps.mean()), float(gaps.std(ddof=1)) / len(gaps) ** 0.5) if len(gaps) > 1 else None,
-        longer=_rate(int((gaps > 0).sum()), len(gaps)),
+        longer=rate(int((gaps > 0).sum()), len(gaps), CONFIDENCE),
     )
 
 
 def _normal(mean: float, error: float) -> Interval:
-    reach = NormalDist().inv_cdf(0.975) * error
+    reach = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * error
     return Interval(mean - reach, mean + reach)
-
-
-def _rate(count: int, n: int) -> Rate:
-    return Rate(count=count, n=n, value=count / n, interval=wilson(count, n))

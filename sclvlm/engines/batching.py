@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
-
 from sclvlm.engines import Opening
+from sclvlm.pictures import BROKEN, TOO_LARGE, load_image, load_images, opened
 from sclvlm.records import Message
-from sclvlm.rendering import Renderer, load_image, load_images
+from sclvlm.rendering import Renderer
 
 WINDOW = 256
 """Conversations that are looked at together: their replies come when all of them are there, in the order they came."""
@@ -71,8 +70,8 @@ class Widths:
 def picture_size(path: Path) -> tuple[int, int]:
     """Height and width in pixels, from the head of the file. Raises SclvlmError as `load_image` does."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             return image.height, image.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (*BROKEN, *TOO_LARGE):
         image = load_image(path)  # tells what is wrong
         return image.height, image.width

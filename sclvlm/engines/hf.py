@@ -24,7 +24,8 @@ from sclvlm.engines.drafts import Written
 from sclvlm.engines.exactness import why_not_continued
 from sclvlm.engines.notices import say_once
 from sclvlm.engines.openings import on_device
-from sclvlm.engines.sampling import RowSampler, row_seed
+from sclvlm.engines.sampling import RowSampler
+from sclvlm.engines.seeds import row_seed
 from sclvlm.engines.turns import ContinuedTurns, Turns
 from sclvlm.models import Policy, unwrapped
 from sclvlm.records import Message, text_message
@@ -85,11 +86,6 @@ class HFEngine:
             say_once(self.policy.model, f"{reason}: its cache can't be continued, each turn is encoded anew")
             return ScratchTurns
         return ContinuedTurns
-
-
-def can_continue(model: Any) -> bool:
-    """Whether a key/value cache of `model` can be continued with padding inside, exactly."""
-    return why_not_continued(model) is None
 
 
 class ScratchTurns(Turns):

@@ -14,8 +14,9 @@ from sclvlm.engines import Opening
 from sclvlm.features import features_of, why_not_kept
 from sclvlm.features.files import stand_in
 from sclvlm.models import Policy
+from sclvlm.pictures import load_images
 from sclvlm.records import count_images
-from sclvlm.rendering import Encoded, Renderer, load_images
+from sclvlm.rendering import Encoded, Renderer
 
 Paths = tuple[str, ...]
 

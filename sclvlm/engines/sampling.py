@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sclvlm.engines.seeds import row_seed as row_seed
-
 
 class RowSampler:
     """Picks the next token of every row: the likeliest at temperature 0, else by inverting the CDF.

@@ -11,7 +11,8 @@ from torch import Tensor
 from sclvlm.agents.trajectories import TrajectoryProcessor, told
 from sclvlm.agents.world import Cell
 from sclvlm.engines import Opening, Reply
-from sclvlm.engines.sampling import RowSampler, row_seed
+from sclvlm.engines.sampling import RowSampler
+from sclvlm.engines.seeds import row_seed
 from sclvlm.errors import SclvlmError
 from sclvlm.models import Policy
 from sclvlm.records import Message

@@ -12,6 +12,11 @@ from sclvlm.metrics.significance import rate
 from sclvlm.records import GradedTrace, GradedTurn, Transition, Verdict
 
 
+def turns_said(graded: Iterable[GradedTrace]) -> tuple[Which, ...]:
+    """The first turn and, where any answer was reviewed, the last."""
+    return ("first", "last") if any(len(trace.turns) > 1 for trace in graded) else ("first",)
+
+
 @dataclass
 class _Tally:
     """What is counted of the traces of a run, as they pass."""

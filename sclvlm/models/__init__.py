@@ -95,7 +95,7 @@ def load_policy(
     number_type = resolve_dtype(dtype, where)
     source = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
-        auto_model, auto_processor = _autos(AutoConfig.from_pretrained(path, **source))
+        auto_model, auto_processor = autos(AutoConfig.from_pretrained(path, **source))
         processor = auto_processor.from_pretrained(path, **source)
         model = auto_model.from_pretrained(
             path,
@@ -106,7 +106,7 @@ def load_policy(
             **source,
         )
     except Exception as error:  # a torn file raises whatever the reader of its format does, also a bare Exception
-        raise SclvlmError(f"model.path {path!r}: cannot load: {_first_line(error)}") from error
+        raise SclvlmError(f"model.path {path!r}: cannot load: {first_line(error)}") from error
     if adapter is not None:
         model = with_adapter(model, adapter)
     if quantization == "none":  # bitsandbytes has put it there, and refuses to move
@@ -114,7 +114,7 @@ def load_policy(
     return Policy(model.eval(), processor, ModelRef(path=path, revision=revision, adapter=adapter))
 
 
-def _autos(config: Any) -> tuple[Any, Any]:
+def autos(config: Any) -> tuple[Any, Any]:
     """What loads a model of this config, and its processor."""
     if isinstance(config, AgentConfig):
         return AutoModelForCausalLM, TrajectoryProcessor
@@ -153,11 +153,12 @@ def with_adapter(model: Any, adapter: str, *, trainable: bool = False) -> Any:
             return PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
     except Exception as error:  # as above
         raise SclvlmError(
-            f"model.adapter {adapter!r}: cannot load: {_first_line(error)} Was it trained on this model?"
+            f"model.adapter {adapter!r}: cannot load: {first_line(error)} Was it trained on this model?"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says first; its type where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 

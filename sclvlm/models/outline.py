@@ -6,7 +6,7 @@ import torch
 from transformers import AutoConfig
 
 from sclvlm.errors import SclvlmError
-from sclvlm.models import Policy, _autos, _first_line, check_model_path
+from sclvlm.models import Policy, autos, check_model_path, first_line
 from sclvlm.records import ModelRef
 
 
@@ -16,10 +16,10 @@ def load_outline(path: str, *, revision: str | None = None, trust_remote_code: b
     source = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(path, **source)
-        auto_model, auto_processor = _autos(config)
+        auto_model, auto_processor = autos(config)
         processor = auto_processor.from_pretrained(path, **source)
         with torch.device("meta"):
             model = auto_model.from_config(config, trust_remote_code=trust_remote_code)
     except Exception as error:  # as for load_policy
-        raise SclvlmError(f"model.path {path!r}: cannot load: {_first_line(error)}") from error
+        raise SclvlmError(f"model.path {path!r}: cannot load: {first_line(error)}") from error
     return Policy(model, processor, ModelRef(path=path, revision=revision))

@@ -66,16 +66,21 @@ def _kind(data: bytes) -> str | None:
     return next((kind for start, kind in SIGNATURES.items() if data.startswith(start)), None)
 
 
-@cache
-def environment() -> Environment:
-    """The templates of this room."""
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+def strict_environment(folder: Path) -> Environment:
+    """The templates in `folder`: everything is escaped, and a name that nobody gave is an error."""
+    return Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+@cache
+def environment() -> Environment:
+    """The templates of this room."""
+    templates = strict_environment(Path(__file__).parent)
     # A line must not break between a number and its percent sign.
     templates.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     templates.globals.update(wording=wording, sentences=sentences, transition=Transition)

@@ -10,8 +10,9 @@ from typing import Any
 from sclvlm.engines.context import context_of
 from sclvlm.errors import SclvlmError
 from sclvlm.models import Policy
+from sclvlm.pictures import load_images
 from sclvlm.records import Message, Sample, text_message
-from sclvlm.rendering import Renderer, load_images
+from sclvlm.rendering import Renderer
 from sclvlm.self_correction.conversing import Dialogue
 
 MOST = 12  # categories shown

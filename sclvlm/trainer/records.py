@@ -15,11 +15,11 @@ from sclvlm.collators import Collates
 from sclvlm.config import TrainSection
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.losses import NEEDS_KL, needs_pairs
+from sclvlm.pictures import PictureError
 from sclvlm.records import Demonstration, PreferencePair, UnpairedCompletion
 from sclvlm.records.held_out import Split, hold_out, prompt_key
 from sclvlm.records.kinds import kind_of
 from sclvlm.records.mismatches import labels_of, mismatch
-from sclvlm.rendering import PictureError
 from sclvlm.screening import Screen, read_sound
 from sclvlm.storage import write_json
 from sclvlm.trainer.batching import TokenBatchSampler, TokenBudget

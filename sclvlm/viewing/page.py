@@ -13,9 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from sclvlm.records import Sample
+from sclvlm.reporting.html import strict_environment
 from sclvlm.storage import AtomicFile, read_records
 from sclvlm.viewing.entries import Entry, blocks_of, sample_entry, trace_block
 from sclvlm.viewing.pictures import Album
@@ -106,13 +107,7 @@ def _notes(sources: Sequence[Source], limit: int, album: Album) -> list[str]:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = strict_environment(Path(__file__).parent)
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
     return environment
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import io
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageOps
 
+from sclvlm.pictures import BROKEN, TOO_LARGE, opened
 from sclvlm.progress import progress
 from sclvlm.reporting.html import MAX_IMAGE_BYTES, data_url
 
@@ -111,12 +111,10 @@ def shrunk(path: Path, side: int, share: int) -> str | None:
     It has at most `side` pixels a side, and less where that takes more than `share` bytes, down to SMALLEST_SIDE.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.thumbnail((side, side))
-                data = _webp(ImageOps.exif_transpose(image).convert("RGBA"), share)
-    except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombWarning, Image.DecompressionBombError):
+        with opened(path) as image:
+            image.thumbnail((side, side))
+            data = _webp(ImageOps.exif_transpose(image).convert("RGBA"), share)
+    except (*BROKEN, *TOO_LARGE):
         return None
     return f"data:image/webp;base64,{base64.b64encode(data).decode('ascii')}"
 

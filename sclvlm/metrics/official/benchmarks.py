@@ -32,7 +32,7 @@ from sclvlm.metrics.official.texts import (
     vqa_accuracy,
 )
 from sclvlm.metrics.official.yes_no import pope_answer, yes_no
-from sclvlm.metrics.summary import turn_of
+from sclvlm.metrics.summary import turn_of, turns_said
 from sclvlm.records import AnswerKind, GradedTrace, GradedTurn, Sample, Verdict
 
 
@@ -102,8 +102,9 @@ def official_figures(
 
 def official_by_turn(graded: Sequence[GradedTrace], samples: Mapping[str, Sample]) -> dict[str, dict[str, Figures]]:
     """`official_figures` of the first turn and, where answers were reviewed, the last; empty where there are none."""
-    turns: tuple[Which, ...] = ("first", "last") if any(len(trace.turns) > 1 for trace in graded) else ("first",)
-    found: dict[str, dict[str, Figures]] = {turn: official_figures(graded, samples, turn=turn) for turn in turns}
+    found: dict[str, dict[str, Figures]] = {
+        turn: official_figures(graded, samples, turn=turn) for turn in turns_said(graded)
+    }
     return found if any(found.values()) else {}
 
 
