@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 import webbrowser
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -76,6 +78,18 @@ def test_every_stage_of_a_run_is_shown(whole: Path) -> None:
     view = page(whole)
     assert [len(traces(view, stage)) for stage in ("infer", "before", "after")] == [9, 9, 9]
     assert view.traces == 27
+
+
+def test_further_models_that_were_measured_are_shown_under_their_names(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole.parent, tmp_path / "copy")
+    run = tmp_path / "copy" / whole.name
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["evaluate"]["models"] = {"rival": {"path": "models/rival"}}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    shutil.copytree(run / "evaluate" / "before", run / "evaluate" / "rival")
+    view = page(run)
+    assert len(traces(view, "rival")) == 9
+    assert "Test, rival" in view.page.read_text()
 
 
 def test_a_trace_stands_with_its_verdicts_and_its_transition(whole: Path) -> None:

@@ -62,11 +62,15 @@ def write_view(run: Run, page: Path, *, limit: int, picture_mb: float) -> View:
     return View(page, shown, len(album), _notes(sources, limit, album))
 
 
+def _title(source: Source) -> str:
+    return TITLES.get(source.stage, f"Test, {source.stage}")
+
+
 def _stage(source: Source, limit: int) -> Entry:
     first = next(source.read(limit))
     return {
         "name": source.stage,
-        "title": TITLES[source.stage],
+        "title": _title(source),
         "graded": source.graded,
         "model": first.model.adapter or first.model.path,
         "prompts": first.prompts,
@@ -98,7 +102,7 @@ def _trace_blocks(sources: Sequence[Source], limit: int, place: Mapping[tuple[Pa
 
 def _notes(sources: Sequence[Source], limit: int, album: Album) -> list[str]:
     cut = [
-        f"{TITLES[source.stage]}: the first {limit:,} of {source.total:,} traces are shown (--limit)."
+        f"{_title(source)}: the first {limit:,} of {source.total:,} traces are shown (--limit)."
         for source in sources
         if source.total > limit
     ]

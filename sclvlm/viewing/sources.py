@@ -13,12 +13,7 @@ from sclvlm.records import GradedTrace, Trace
 from sclvlm.storage import read_records
 
 GRADED = "graded.jsonl"
-PLACES = {
-    "infer": ("samples", ("label/graded.jsonl", "infer/traces.jsonl")),
-    "before": ("test", ("evaluate/before/graded.jsonl", "evaluate/before/traces.jsonl")),
-    "after": ("test", ("evaluate/after/graded.jsonl", "evaluate/after/traces.jsonl")),
-}
-"""Stage to the key of data that names its questions, and to its traces: graded, or else as they came."""
+Files = tuple[str, ...]
 
 
 class Run(NamedTuple):
@@ -29,7 +24,10 @@ class Run(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The traces of one stage. total: how many the file holds; one that is just being written does not count."""
+    """The traces of a stage, `before`, `after` and further models of evaluate being stages of their own.
+
+    total: how many the file holds; one that is just being written does not count.
+    """
 
     stage: str
     traces: Path
@@ -63,11 +61,23 @@ def open_run(target: Path, overrides: list[str] | None = None) -> Run:
     return Run(target, load_config(file, overrides))
 
 
+def _places(config: Config) -> dict[str, tuple[str, Files]]:
+    """Stage to the key of data that names its questions, and to its traces: graded, or else as they came."""
+    further = config.evaluate.models if config.evaluate else ()
+    tested = {name: ("test", _measured(name)) for name in ("before", "after", *further)}
+    return {"infer": ("samples", ("label/graded.jsonl", "infer/traces.jsonl")), **tested}
+
+
+def _measured(name: str) -> Files:
+    return f"evaluate/{name}/{GRADED}", f"evaluate/{name}/traces.jsonl"
+
+
 def sources_of(run: Run) -> list[Source]:
     """The stages of `run` that have traces. Raises SclvlmError when none has, or a file of questions is gone."""
-    found = [source for stage in PLACES if (source := _source(run, stage)) is not None]
+    places = _places(run.config)
+    found = [source for stage, place in places.items() if (source := _source(run, stage, *place)) is not None]
     if not found:
-        looked = ", ".join(file for _, files in PLACES.values() for file in files)
+        looked = ", ".join(file for _, files in places.values() for file in files)
         raise SclvlmError(
             f"{run.folder}: no traces there yet (looked for {looked}). "
             "Run `sclvlm infer CONFIG` or `sclvlm evaluate CONFIG` first."
@@ -75,8 +85,7 @@ def sources_of(run: Run) -> list[Source]:
     return found
 
 
-def _source(run: Run, stage: str) -> Source | None:
-    key, files = PLACES[stage]
+def _source(run: Run, stage: str, key: str, files: Files) -> Source | None:
     for file in files:
         if total := _complete_lines(run.folder / file):
             samples = _questions(run.folder, f"data.{key}", getattr(run.config.data, key))
