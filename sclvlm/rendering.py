@@ -148,16 +148,15 @@ class Renderer:
     def _stops(self, ids: Sequence[int]) -> list[int]:
         return [position for position, token in enumerate(ids) if token in self.policy.stop_ids]
 
-    def follow_up(self, conversation: Sequence[Message], message: Message) -> list[int] | None:
-        """The ids between the end of a reply and the next one: end of turn, `message`, opening of the reply.
+    def further(self, before: Sequence[Message], later: Sequence[Message]) -> list[int] | None:
+        """The ids that stand behind `before`, a reply opened, once `later` was said too and the next reply is opened.
 
-        conversation: ends with the assistant's reply. None when the template rewrites what was said before
-        (then the conversation must be encoded anew).
+        later: the assistant's reply to `before`, then a message. Images are one token each. None when the template
+        writes `before` otherwise once more follows, or a token spans its end: then all must be encoded anew.
         """
-        *before, reply = conversation
-        said = self.text(before, reply=True) + message_text(reply)
-        joined = self.text([*conversation, message], reply=True)
-        return self._behind(said, joined[len(said) :]) if joined.startswith(said) else None
+        said, joined = self.text(before, reply=True), self.text([*before, *later], reply=True)
+        held, whole = self.tokens(said), self.tokens(joined)
+        return whole[len(held) :] if joined.startswith(said) and whole[: len(held)] == held else None
 
     def _behind(self, said: str, added: str) -> list[int]:
         """The ids of `added` where it stands, behind `said`.

@@ -190,6 +190,26 @@ def test_a_template_that_rewrites_earlier_turns_is_encoded_anew(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("written", ["part['text']", "part['text'] | trim"])
+def test_replies_go_on_as_their_text_reads_and_not_as_they_were_picked(
+    family: str, written: str, tiny_model: Callable[[str], Path], pictures: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    policy, asked = tiny.load(tiny_model(family)), openings(family, pictures)
+    as_picked = engine(policy).converse(asked, FOLLOW_UPS)
+    replies = [reply.text for each in as_picked for reply in each]
+    pairs = {text[at : at + 2] for text in replies for at in range(len(text) - 1) if text[at] != "\n"}
+    policy.tokenizer.add_tokens(sorted(pairs))  # none that begins with the end of what opens a reply
+    policy.model.resize_token_embeddings(len(policy.tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        policy.model.get_output_embeddings().weight[-len(pairs) :] = 0.0  # read, never picked
+    policy.processor.chat_template = policy.processor.chat_template.replace("part['text']", written)
+    as_read = engine(policy).converse(asked, FOLLOW_UPS)
+    assert not caplog.text
+    assert words(as_read) == words(engine(policy, continue_cache=False).converse(asked, FOLLOW_UPS))
+    assert words(as_read) != words(as_picked)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_fused_attention_replies_as_plain_attention(
     family: str, tiny_model: Callable[[str], Path], tiny_policy: Callable[[str], Policy], pictures: list[str]
 ) -> None:

@@ -61,9 +61,10 @@ def test_counts_are_those_of_the_engine(shown: tuple[str, Policy, Preview], pict
     renderer = Renderer(policy)
     images = [load_images(opening.images, [opening.message])]
     assert preview.prompt_tokens == len(renderer.encode([renderer.text([opening.message], reply=True)], images).ids[0])
-    follow_up = renderer.follow_up([opening.message, {"role": "assistant", "content": "x"}], DIALOGUE.follow_ups[0])
-    assert follow_up is not None
-    assert preview.review_tokens == len(follow_up)
+    reply = [{"role": "assistant", "content": "x"}, DIALOGUE.follow_ups[0]]
+    behind = renderer.further([opening.message], reply)
+    assert behind is not None
+    assert preview.review_tokens == len(behind) - len(renderer.tokens("x"))
     assert preview.most_tokens == preview.prompt_tokens + preview.review_tokens + 2 * 10
 
 

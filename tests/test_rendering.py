@@ -98,20 +98,25 @@ def test_prompt_and_completion_are_what_the_processor_makes_of_the_whole(
     assert renderer.tokens("\n") == list(whole[len(cut) :])
 
 
-@pytest.mark.parametrize("renderer", [byte_level(), byte_level(PUSHY), byte_level(TIGHT), sentence_piece(TIGHT)])
-def test_a_follow_up_continues_to_the_ids_of_the_whole(renderer: Renderer) -> None:
-    said = renderer.tokens(renderer.text(ASK, reply=True) + "A red square.")
-    added = renderer.follow_up([*ASK, *ANSWER], AGAIN)
+@pytest.mark.parametrize(
+    "renderer",
+    [byte_level(), byte_level(PUSHY), byte_level(TIGHT), byte_level(PLAIN), sentence_piece(), sentence_piece(TIGHT)],
+)
+def test_what_is_said_further_continues_to_the_ids_of_the_whole(renderer: Renderer) -> None:
+    said = renderer.tokens(renderer.text(ASK, reply=True))
+    added = renderer.further(ASK, [*ANSWER, AGAIN])
     assert added is not None
     assert said + added == renderer.tokens(renderer.text([*ASK, *ANSWER, AGAIN], reply=True))
 
 
-def test_a_template_that_puts_a_space_before_the_reply_has_no_follow_up() -> None:
-    assert byte_level(PLAIN).follow_up([*ASK, *ANSWER], AGAIN) is None
+def test_behind_a_template_that_rewrites_earlier_turns_nothing_goes_on() -> None:
+    assert byte_level(FORGETFUL).further(ASK, [*ANSWER, AGAIN]) is None
 
 
-def test_a_template_that_rewrites_earlier_turns_has_no_follow_up() -> None:
-    assert byte_level(FORGETFUL).follow_up([*ASK, *ANSWER], AGAIN) is None
+def test_a_reply_that_shares_a_token_with_its_opening_does_not_go_on() -> None:
+    renderer = byte_level()
+    renderer.policy.tokenizer.add_tokens(["t\nA"])  # the end of "assistant", a line end, the reply's first letter
+    assert renderer.further(ASK, [*ANSWER, AGAIN]) is None
 
 
 def test_a_template_that_rewrites_the_prompt_cannot_score_a_reply() -> None:

@@ -49,6 +49,13 @@ def test_columns_that_come_while_a_row_is_away_are_padding_in_it() -> None:
     assert cache.mask.tolist() == [[1, 1, 1], [0, 1, 0], [1, 1, 0]]
 
 
+def test_what_is_forgotten_is_padding_from_the_end_of_its_row() -> None:
+    cache = RowCache(CONFIG, 3, torch.device("cpu"))
+    cache.add(torch.tensor([[0, 1, 1, 0, 1], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]))
+    cache.forget([2, 1, 0])
+    assert cache.mask.tolist() == [[0, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+
+
 def test_a_draft_keeps_what_each_row_wrote_up_to_its_stop() -> None:
     draft = Draft(3, 3, [9], torch.device("cpu"))
     everyone = torch.arange(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -79,6 +80,12 @@ class RowCache:
         whole = mask.new_zeros((len(self.mask), mask.shape[1])).index_copy(0, self.present, mask)
         self.mask = torch.cat([self.mask, whole], 1)
         return self.mask[self.present]
+
+    def forget(self, tokens: Sequence[int]) -> None:
+        """Make padding of the last so many tokens of each of all rows."""
+        if any(tokens):
+            last = torch.tensor(tokens, device=self.mask.device)[:, None]
+            self.mask = self.mask * (self.mask.flip(1).cumsum(1).flip(1) > last)
 
     def spread(self, rows: Tensor) -> None:
         """Become the cache of len(rows) rows, each a copy of the one whose index stands in `rows`; none has left."""

@@ -57,7 +57,7 @@ class ContinuedTurns(Turns):
 
     def __init__(self, policy: Policy, openings: Sequence[Opening], limit: int) -> None:
         super().__init__(policy, openings, limit)
-        self.unseen: list[list[int]] | None = None  # picked, but not yet in the cache; None before the first turn
+        self.said: list[list[int]] | None = None  # the ids of the last replies in the cache; None before the first turn
 
     @torch.inference_mode()
     def reply(self, conversations: list[list[Message]], sampler: RowSampler) -> list[Reply]:
@@ -71,18 +71,28 @@ class ContinuedTurns(Turns):
                 active = active[active]
             logits = self._behind(draft.last(self.cache.present), active[:, None].long())
         written = draft.replies()
-        self.unseen = [[] if each.stopped else each.tokens[-1:] for each in written]
+        self.said = [each.tokens[:-1] for each in written]  # the last one was picked and not read
         return [self.finish(each) for each in written]
 
     def _added(self, conversations: list[list[Message]]) -> list[list[int]] | None:
-        """Ids that come behind what the cache holds; None where nothing there can be built on."""
-        if self.unseen is None:
+        """Ids that come behind what the cache holds; None where nothing there can be built on.
+
+        A reply counts as its text reads: where the tokens that were picked are others (two line ends in place of the
+        one token for both, say), or the template trims it, the cache forgets it from there on.
+        """
+        if self.said is None:
             return None
-        added = [self.renderer.follow_up(said[:-1], said[-1]) for said in conversations]
-        if any(ids is None for ids in added):
-            say_once(self.policy.model, "the chat template rewrites earlier turns: each turn is encoded anew")
+        read = [self.renderer.further(each[:-2], each[-2:]) for each in conversations]
+        rows = [(held, ids) for held, ids in zip(self.said, read, strict=True) if ids is not None]
+        if len(rows) < len(read):
+            say_once(
+                self.policy.model,
+                "the chat template rewrites earlier turns, or a token joins two: each turn is encoded anew",
+            )
             return None
-        return [[*unseen, *(ids or [])] for unseen, ids in zip(self.unseen, added, strict=True)]
+        alike = [_alike(held, ids[:-1]) for held, ids in rows]  # something must be left to run
+        self.cache.forget([len(held) - same for (held, _), same in zip(rows, alike, strict=True)])
+        return [ids[same:] for (_, ids), same in zip(rows, alike, strict=True)]
 
     def _begin(self, conversations: list[list[Message]]) -> Tensor:
         """A new cache with the whole conversations; what `_extend` returns."""
@@ -151,3 +161,10 @@ class ContinuedTurns(Turns):
         )
         logits: Tensor = output.logits[:, -1].float()
         return logits
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many ids both begin with."""
+    return next(
+        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
