@@ -74,6 +74,7 @@ def to_sample(asked: Asked, name: str, folder: Path) -> Sample:
         answer=question.answer,
         category=question.category,
         group=picture.name,
+        meta={"benchmark": "easy_vqa"},
     )
 
 

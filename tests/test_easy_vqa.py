@@ -18,6 +18,7 @@ from data_pipelines.easy_vqa import DEMONSTRATIONS, Settings, build, wrong_answe
 from data_pipelines.easy_vqa_pictures import COLORS, SHAPES, Question, Traits, derive_traits, facts
 from data_pipelines.packages import EASY_VQA
 from sclvlm.errors import SclvlmError
+from sclvlm.metrics.official import OFFICIAL, benchmark_key
 from sclvlm.prompts import REVIEW
 from sclvlm.records import AnswerKind, Demonstration, Sample, message_text
 from sclvlm.storage import read_records
@@ -208,6 +209,12 @@ def test_categories_and_kinds_fit_the_answer(out: Path) -> None:
     expected |= dict.fromkeys(COLORS, ("text", "color")) | dict.fromkeys(SHAPES, ("text", "shape"))
     found = samples(out, "train") + samples(out, "test")
     assert all((sample.kind, sample.category) == expected[sample.answer] for sample in found)
+
+
+def test_each_question_names_its_benchmark(out: Path) -> None:
+    for name in ("train", "test"):
+        assert {benchmark_key(sample.meta["benchmark"]) for sample in samples(out, name)} == {"easyvqa"}
+    assert "easyvqa" in OFFICIAL
 
 
 def test_an_exhausted_slice_gives_all_it_has_and_the_card_says_so(wheel: Path, tmp_path: Path) -> None:
