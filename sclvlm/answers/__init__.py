@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sclvlm.answers.choice import ChoiceReader
 from sclvlm.answers.cleaning import clean, spaced
+from sclvlm.answers.confirmed import confirmed
 from sclvlm.answers.corrections import Part, parts
 from sclvlm.answers.cues import cued
 from sclvlm.answers.echoes import said_once, without_instructions
@@ -27,8 +28,8 @@ __all__ = ["Extraction", "extract", "normalise"]
 class Extraction(NamedTuple):
     """What was read, and by which rule.
 
-    method: `marker`, `boxed`, `cue`, `verdicts`, `label`, `option_text`, `bare`, `result`, `only_number` or
-    `whole`. Where value is None it says why: `none`, `contradiction` or `unclosed_thought`.
+    method: `marker`, `boxed`, `cue`, `confirmed`, `verdicts`, `label`, `elimination`, `result`,
+    `option_text`, `bare`, `only_number` or `whole`. Where value is None it says why: `none`, `contradiction` or `unclosed_thought`.
     """
 
     value: str | None
@@ -37,7 +38,7 @@ class Extraction(NamedTuple):
 
 NONE = Extraction(None, "none")
 CONTRADICTION = Extraction(None, "contradiction")
-MENTIONS = frozenset({"option_text", "bare", "only_number"})
+MENTIONS = frozenset({"elimination", "option_text", "bare", "only_number"})
 """Readings of words that stand somewhere: a second thought that only mentions does not overrule an announcement."""
 
 _CUT_OFF = re.compile(r"(?:\b(?:is|are|the|an?|and|or|of|to|which|that|with|because|from|has)|[,+=(])\s*\Z")
@@ -89,6 +90,7 @@ def _read(said: str, reader: Reader) -> Extraction:
         "marker": lambda: marked(said, reader),
         "boxed": lambda: boxed(said, reader),
         "cue": lambda: cued(plain, reader),
+        "confirmed": lambda: confirmed(plain, reader),
         **{method: functools.partial(rule, plain) for method, rule in reader.rules.items()},
     }
     for method, rule in rules.items():

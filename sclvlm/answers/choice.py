@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from sclvlm.answers.elimination import Elimination
+from sclvlm.answers.numbers import NumberReader
 from sclvlm.answers.options import OptionTexts
 from sclvlm.answers.passages import NOTHING, Reading, mentions
 
@@ -14,8 +16,8 @@ _CAUTION = (
 _LEAD = re.compile(
     r"[\s\"'\[(<]*(?:(?:so|therefore|thus|hence|and|but|then|rather|yes|no)\b[\s,]+)?"
     rf"{_CAUTION}(?:(?:i\s+(?:think|believe|guess|suppose)|it\s+is|it's|it\s+(?:should|must)\s+be)\b[\s,:]*)?{_CAUTION}"
-    r"(?:(?:the|my|this|it|final|correct|best|right|only)\s+){0,3}"
-    r"(?:(?:answer|option|choice|letter|response|label)s?\b\s*(?:is\b|would\s+be\b)?\s*[:=]?|is\b\s*:?)?"
+    r"(?:(?:the|my|this|it|final|correct|best|right|only|previous|initial|original|first|earlier)\s+){0,3}"
+    r"(?:(?:answer|option|choice|letter|response|label)s?\b\s*(?:is\b|was\b|of\b|would\s+be\b)?\s*[:=]?|is\b\s*:?)?"
     r"\s*(?:(?:the\s+)?(?:option|choice|letter)\b\s*)?(?:[\"'(]*\s*(?:选项|选|答案|应该是|就是|是)\s*:?\s*)?",
     re.IGNORECASE,
 )
@@ -53,6 +55,7 @@ class ChoiceReader:
     def __init__(self, choices: Mapping[str, str]) -> None:
         self._labels = {label.casefold(): label for label in choices}
         self._options = OptionTexts(choices)
+        self._elimination = Elimination(choices)
         some = "|".join(re.escape(label) for label in sorted(choices, key=len, reverse=True))
         self._label = re.compile(rf"(?:{some})(?![\w'])", re.IGNORECASE)
         self._label_upper = re.compile(rf"(?:{some})(?![\w'])")
@@ -73,9 +76,9 @@ class ChoiceReader:
             re.MULTILINE,
         )
         self._verdict = re.compile(
-            rf"(?:^|(?<=[.;,\n|]\s)|(?<=[.;,\n|])|(?<=\s)(?=\(?(?:{some})[).:]\s))[ \t]{{0,4}}"
-            rf"(?:[Oo]ption\s)?\(?({some})(?![\w'])\s?[).:|]*\s{{0,3}}"
-            r"(?:[^.,;\n:|]{0,60}?[\W_]{1,4}|)(?:is\s)?"
+            rf"(?:^|(?<=[{{.;,\n|]\s)|(?<=[{{.;,\n|])|(?<=\s)(?=\(?(?:{some})[).:]\s))[ \t]{{0,4}}"
+            rf"(?:[Oo]ption\s)?[\"'(]?({some})(?![\w'](?!\s?:))[\"']?\s?[).:|]*\s{{0,3}}"
+            r"(?:|[^.,;\n:|]{0,60}?[\W_]{1,4})(?:is\s)?"
             r"(?:(?P<wrong>incorrect|not\scorrect|wrong|false|no|错误|不正确|[✗✘❌×])|correct|right|true|yes|正确|[✓✔✅])(?![\w-])",
             re.IGNORECASE | re.MULTILINE,
         )
@@ -87,10 +90,12 @@ class ChoiceReader:
 
     @property
     def rules(self) -> dict[str, Callable[[str], Reading]]:
-        """Verdicts on all options, labels that open lines, option texts, then capitals that stand alone."""
+        """Verdicts on all options, labels that open lines, what is left, option texts, capitals that stand alone."""
         return {
             "verdicts": self.verdicts,
             "label": self.lines,
+            "elimination": self._elimination.left,
+            "result": self.result,
             "option_text": self.option_text,
             "bare": self.bare,
         }
@@ -154,6 +159,13 @@ class ChoiceReader:
             return found
         lead, mentioned = self._leading(line, self._label_upper), self._options.mentioned(text)
         return lead | mentioned if mentioned or len(lead) > 1 else NOTHING
+
+    def result(self, text: str) -> Reading:
+        """Where all options are numbers: the one that a sum, a total or a conclusion is said to be."""
+        if not self._options.count:
+            return NOTHING
+        numbers = NumberReader()
+        return NOTHING.union(*map(self._options.meant, numbers.only(text) if "=" in text else numbers.result(text)))
 
     def bare(self, text: str) -> Reading:
         """A capital that stands alone: in round brackets, as `option B`, or as a clause of its own.

@@ -48,6 +48,8 @@ _WIDE_THOUSANDS = re.compile(r"(?<=\d)，(?=\d{3}(?!\d))")
 _STRUCK = re.compile(r"~~[^~\n]{0,200}~~")
 _STARS = re.compile(r"(?<!\d)(?<!\d )\*{1,3}+|\*{1,3}+(?!\s?\d)")
 _UNDERSCORES = re.compile(r"(?<![A-Za-z0-9_\\])_{1,3}+(?=[A-Za-z0-9(#])|(?<=[A-Za-z0-9.)!?#])_{1,3}+(?![A-Za-z0-9_])")
+_UNCHECKED = re.compile(r"^[ \t]*(?:[-*+][ \t]+)?(?:\[[ \t]?\]|☐)[ \t].*$", re.MULTILINE)
+_CHECKED = re.compile(r"^[ \t]*(?:[-*+][ \t]+)?(?:\[[xX✓✔]\]|☑|☒)[ \t]+", re.MULTILINE)
 _BULLET = re.compile(r"^[ \t]*(?:[-+•>][ \t]+)+(?=\D)", re.MULTILINE)
 
 
@@ -162,9 +164,11 @@ def _mathematics(match: re.Match[str]) -> str:
 
 
 def _without_markdown(text: str) -> str:
-    """Emphasis, code marks, bullets and struck text go; headings stay, since ## may mark the answer."""
+    """Emphasis, code marks, bullets, struck text and boxes left unchecked go; headings stay, since ## may mark the answer."""
     if "~~" in text:
         text = _STRUCK.sub(" ", text)
+    if _CHECKED.search(text):
+        text = _CHECKED.sub("", _UNCHECKED.sub("", text))
     if "*" in text:
         text = _STARS.sub("", text)
     if "_" in text:

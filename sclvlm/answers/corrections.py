@@ -20,7 +20,7 @@ _WORDS = r"""
       | let\sme\s(?:look|check|think|count)\sagain\b
       | (?:up)?on\s(?:re-?\w+|(?:closer|further|second|careful)\s(?:inspection|look|examination|review))\b
       | looking\s(?:again|closer|more\sclosely)\b
-      | (?:that|this)(?:'s|\sis|\swas)\s(?:not\s(?:right|correct)|wrong|incorrect)\b
+      | (?:that|this)(?:'s|\sis|\swas)\s(?:not\s(?:right|correct)|wrong|incorrect|(?:a\s|an\s|my\s)(?:mistake|error))\b
       | i\s(?:take\sthat\sback|changed?\smy\smind)\b
     )
 """
@@ -31,7 +31,7 @@ _THOUGHT_OR_NO = re.compile(
     rf"(?:{_CLAUSE}{_WORDS}|{_CHINESE}|(?<=[.!?,;]\s)(?:no\b(?=[,.!-]\s)|不(?=,\s)))\W{{0,4}}(?:no\b\W{{1,4}})?", _FLAGS
 )
 _WITHDRAWN = re.compile(
-    r"\b(?:not\s(?:so\s|entirely\s)?(?:sure|certain|right|correct|convinced)|unsure|wrong|incorrect|mistaken?)\b"
+    r"\b(?:(?:not|no\slonger|less)\s(?:so\s|entirely\s)?(?:sure|certain|right|correct|convinced|confident)|unsure|wrong|incorrect|mistaken?|error|doubts?|retract|withdraw|disregard)\b"
     r"|\b(?:don't\sknow|cannot|can't|(?:maybe|perhaps)\snot|(?:could|might|may)\s(?:also\s)?be)\b|不确定|不对|不知道|错",
     re.IGNORECASE,
 )

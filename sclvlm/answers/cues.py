@@ -39,10 +39,12 @@ _SHORT_CUE = re.compile(
     | \bit\s+(?:should|must|has\s+to)\s+be\b(?!\s+(?:noted|clear|said))\s*
     | \b(?:chang|revis|correct|updat)(?:e|ing)\s+(?:(?:my|the|to|initial|previous|first|final)\s+){0,3}
       (?:answer|choice|response|selection)(?:\s+from\s+\S{1,20})?\s+to\b\s*
-    | (?:^|(?<=[.!?,;]\s)) (?:so|thus|hence|therefore)\b[,:]?\s+(?:it(?:'s|\s+is)\s+)?
+    | (?:^|(?<=[.!?,;]\s)) (?:so|thus|hence|therefore|then|that\s+means|which\s+means)\b[,:]?\s+(?:it(?:'s|\s+is)\s+)?
       (?=[("']?\w{1,2}[)"']?\s*(?:[.!]|$))
     | \bnot\s+(?!only\b|just\b|sure\b|certain\b)\S[^.,;\n]{0,25}?,?\s+but\s+(?:rather\s+)?(?!i\b)
     | \b(?:that\s+)?leav(?:es|ing)(?:\s+us)?(?:\s+(?:with|only))*\s+ | \bleft\s+with(?:\s+only)?\s+
+    | \b(?:that|this|which|it)\s+(?:matches|fits|corresponds\s+to|points\s+to|agrees\s+with|is\s+consistent\s+with)\s+
+      (?=(?:option\s+|choice\s+|answer\s+)?["'(]?(?-i:[A-Z])["')]?\s*(?:[.,;!]|$))
     | \bremaining\s+(?:option|choice|answer|one)s?\b\s*(?:is\b|,|:)?\s*
     | (?:(?P<no_pick>不|别|不应该?|不能|不会|没有)?(?:应该?|应当)?选(?:择|定)?(?!项)(?:的是)?
       | 而是 | (?:应该?|应当)(?:是|为) | 认为(?:应该|应当)?(?:是|选)? ) \s*:?\s*
@@ -71,6 +73,7 @@ _VERDICT = re.compile(
 _SHORT_VERDICT = re.compile(
     rf"""
     \b(?:fits|matches|describes|answers|works)\b(?=\W*$|[.,;!]|\s+{_FIT}\b)
+    | \b(?:explains|represents|captures|suits|reflects|fits|matches|describes)\b[^.,;\n]{{0,40}}\s(?:better|best)\b(?=\W*$|[.,;!])
     | \b(?:remains|is\s+left)\b(?=\W*$|[.,;])
     | \bis\s+what\s+(?:the|is|we)\b
     | \bis\s+(?:a|the)\s+(?:much\s+)?better\s+(?:answer|option|choice|fit|match|one)\b | \bis\s+the\s+(?:one|answer)\b
@@ -90,7 +93,7 @@ _HEDGED_CONTENT = re.compile(
     re.IGNORECASE,
 )
 _CONDITION = re.compile(
-    r"\b(?:if|whether|unless|suppose|supposing|assum\w+|initially|thought|could|might|may|perhaps|maybe|otherwise)\b"
+    r"\b(?:if|whether|unless|(?<!\bi\s)suppose|supposing|assum\w+|initially|thought|could|might|may|perhaps|maybe|otherwise)\b"
     r"|\b(?:previous|initial|original|first|earlier|old|wrong|incorrect)\s+$|如果|可能|也许|或许|是否|假如",
     re.IGNORECASE,
 )
@@ -101,6 +104,10 @@ _CONDITION_BEHIND = re.compile(r"[^.!?;\n]{0,300}(?:\?|\b(?:if|unless)\b)", re.I
 _BUT = re.compile(r"\s*,?\s*\b(?:but(?:\s+rather)?|rather|it(?:'s|\s+is))\s+|\s*,\s*而是\s*", re.IGNORECASE)
 _OPENING = re.compile(r"\b(?:that|believe|think|see|since|because)\s+", re.IGNORECASE)
 """Where a clause begins that a verdict is about: "I believe that B is correct"."""
+_HEADED = re.compile(
+    r"^\W*(?:conclusion|summary|result|verdict|decision|judge?ment|evaluation|review|assessment)\s*:", re.IGNORECASE
+)
+"""A name of the sentence that a verdict stands in."""
 _LAST_CUES = 32
 
 _WAVERING = 3
@@ -178,5 +185,6 @@ def _before(text: str, match: re.Match[str]) -> tuple[str, bool]:
     if _CONDITION.search(before) or _CONDITION_BEHIND.match(text, match.end()):
         return "", False
     negations = [*match.groupdict().values(), _NEGATION_BEFORE.search(f"{before} ")]
+    before = _HEADED.sub("", before, count=1)
     clause = _OPENING.split(before.rpartition(",")[2])[-1]
     return clause, sum(map(bool, negations)) % 2 == 1

@@ -44,6 +44,7 @@ _NUMBER_PATTERN = rf"""
     (?: (?P<figures>{_FIGURES})(?:{_POWER}|{_TIMES})?+
         (?![\d^/!]|[.,:-]\d|[eE][-+]?\d|\s?[π√]|(?:st|nd|rd|th|k)\b|[a-zA-Z]{{5}}|\s*[*^]\s*\d|\+(?!\s*\d)
          |\s?\d+\s?(?:feet|foot|ft|in|inch|inches|lbs?)\b)
+      | (?P<compound>(?:{_WORD}|a)(?:\s{_LARGE})+(?:\s(?:and\s)?(?:{_WORD})(?:\s{_LARGE})*)+)(?![\w-])(?!\s+of\b)
       | (?<!hundred\s)(?<!hundred\sand\s)(?<!thousand\s)(?<!thousand\sand\s)(?P<word>{_WORD}|a(?=\sdozen\b))
         (?:\s(?P<word_magnitude>dozen|{_LARGE})(?!\s(?:and\s)?(?:{_WORD})\b))?+
         (?![\w-])(?!\s+(?:{_LARGE}|of|that|who|which|on|in|is|another|more|half|third|quarter)\b))
@@ -51,15 +52,19 @@ _NUMBER_PATTERN = rf"""
 """
 _FLAGS = re.IGNORECASE | re.VERBOSE
 _NUMBER = re.compile(_NUMBER_PATTERN, _FLAGS)
+_MONTH = "january|february|march|april|may|june|july|august|september|october|november|december"
 _NOT_A_VALUE = re.compile(
     r"(?:\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|larger|smaller|other)\s+than|over|under|up\s+to|above|below)"
     r"|\b(?:image|figure|fig\.?|picture|photo|panel|question|step|option|example|page|no\.)|[<>≥≤#]"
-    r"|\b(?:january|february|march|april|may|june|july|august|september|october|november|december)(?:\s+\d{1,2},)?"
+    rf"|\b(?:{_MONTH})(?:\s+\d{{1,2}},)?"
     r"|\d\s*(?:feet|foot|ft)"
     r"|第|至少|至多|超过|多于|少于|不到)\s*$",
     re.IGNORECASE,
 )
 """What stands before a number that only bounds the answer, or that counts pictures, steps, days."""
+_YEAR = re.compile(r"\b(?:19|20)\d\d\b")
+_OF_YEAR = re.compile(rf"\b(?:in|for|since|during|by|year)\s{_YEAR.pattern}(?![.,]\d|\s?[-/:])", re.IGNORECASE)
+"""The year that a value is given for."""
 _NAME_BEFORE = re.compile(r"(?:^|[.!?]\s)(?!Answer|Total|Count)[A-Z][a-z]{1,15}\s$")
 _VERB_BEHIND = re.compile(r"\s(?:is|has|was|shows|lies|looks|stands)\b")
 """Around the number of a name: "Bird 3 is blue"."""
@@ -67,6 +72,7 @@ _ONE_COUNTS = re.compile(
     r"(?:^|\b(?:is|are|only|exactly|just|has|have|see|count|of|about|answer|was|with)\s|[:=])\W*$", re.I
 )
 _BOUND_BEHIND = re.compile(
+    rf"\s+(?:of\s+)?(?:{_MONTH})\b|"
     r"\s+(?:or|and)\s+(?:more|fewer|less|above|below)\b|\s+and\s+(?:a|one)\s+(?:half|quarter|third)\b|\s*(?:以上|以下|多)|\s+feet\s+\d|\s*[-+*/=]\s*(?:=\s*)?$|\s*[+*/]\s*\d|\s+-\s+\d",
     re.IGNORECASE,
 )
@@ -170,7 +176,10 @@ class NumberReader:
         """The only number of a response of at most 40 words: longer ones count and measure other things."""
         if len(text.split()) > 40 or len(text) > 300:
             return NOTHING
-        return self.exact(text.replace("\n", " ")) or (frozenset({"0"}) if _ZERO.fullmatch(text) else NOTHING)
+        text = text.replace("\n", " ")
+        dateless = _OF_YEAR.sub("", text)
+        value = NOTHING if _YEAR.search(dateless) else self.exact(dateless)
+        return value or self.exact(text) or (frozenset({"0"}) if _ZERO.fullmatch(text) else NOTHING)
 
 
 def _of_number(match: re.Match[str]) -> Reading:
@@ -186,22 +195,26 @@ def _of_number(match: re.Match[str]) -> Reading:
     figures = (match["figures"] or "").replace(",", "")
     if len(figures) > 40:
         return NOTHING
-    value = (
-        Decimal(figures) if figures else Decimal(_of_han(match["han"]) if match["han"] else _of_words(match["word"]))
-    )
+    words = match["compound"] or match["word"]
+    value = Decimal(figures) if figures else Decimal(_of_han(match["han"]) if match["han"] else _of_words(words))
     magnitude = _MAGNITUDES.get((match["magnitude"] or match["word_magnitude"] or "").casefold(), 1)
     value = value * magnitude * (Decimal(10) ** int(match["power"] or 0))
     return frozenset({_decimal_string(-value if match["minus"] else value)})
 
 
 def _which(match: re.Match[str]) -> str:
-    return next(name for name in ("figures", "word", "han") if match[name])
+    return next(name for name in ("figures", "compound", "word", "han") if match[name])
 
 
 def _of_words(words: str) -> int:
-    if words.casefold() == "a":  # "a dozen"
-        return 1
-    return sum(TENS.get(word, WORDS.get(word, 0)) for word in re.split(r"[\s-]", words.casefold()))
+    """`a` (of "a dozen"), `twenty-one`, `two thousand one hundred and five`."""
+    total = small = 0
+    for word in re.split(r"[\s-]", words.casefold()):
+        magnitude = _MAGNITUDES.get(word, 1)
+        small = small * magnitude + (1 if word == "a" else TENS.get(word, WORDS.get(word, 0)))
+        if magnitude >= _MAGNITUDES["thousand"]:
+            total, small = total + small, 0
+    return total + small
 
 
 def _of_han(text: str) -> int:

@@ -44,13 +44,19 @@ class OptionTexts:
         """Whether yes or no is an option."""
         return not {"yes", "no"}.isdisjoint(self._texts)
 
+    @property
+    def count(self) -> bool:
+        """Whether every option is a number, with or without a unit."""
+        return NOTHING.union(*self._amounts.values()) == NOTHING.union(*self._texts.values())
+
     def meant(self, content: str) -> Reading:
         """The options whose text, or whose number among numbers with units, is all of `content`."""
         said = bare(content)
         if (
             found := self._texts.get(said)
             or self._texts.get(bare(content.replace("-", "")))
-            or self._texts.get(said.removesuffix("s"), NOTHING)
+            or self._texts.get(said.removesuffix("s"))
+            or self._texts.get(" and ".join(reversed(said.split(" and "))), NOTHING)
         ):
             return found
         if said in _YES_OR_NO and len(found := self._opening(said)) == 1:

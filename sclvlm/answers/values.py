@@ -43,6 +43,17 @@ class YesNoReader:
         r"|incorrect\b(?=\W*$|\s*[,.;!])|n(?=\W*$)|(?:否|不是的?|不|没有|不对|不正确|错误?)(?=\W*$|\s*[,.;:!\n]))",
         re.IGNORECASE,
     )
+    _NOT = re.compile(
+        r"(?:absolutely\s+|of\s+course\s+|surely\s+)?not(?=\W*$|\s*[,.;:!])"
+        r"|not\s+at\s+all\b(?!\s+(?:sure|certain|clear|easy))"
+        r"|not\s+(?:true|correct|the\s+case)\b(?![^.;\n]*?(?:\b(?:no|not|none|never)\b|n't\b))",
+        re.IGNORECASE,
+    )
+    """A denial of the question, unless it denies a denial."""
+    _JUDGED = re.compile(
+        r"(?P<said>yes|no)\W+(?:that|it|this)(?:'s|\s+is)(?P<no>n't|\s+not)?\s+(?P<wrong>wrong|incorrect|false)\b", re.IGNORECASE
+    )
+    """Yes or no to a statement, with a word on it: "No, that isn't wrong" says both."""
     _SOURCE = re.compile(r"^\W*(?:based\s+on|according\s+to|looking\s+at|from|in)\s[^,.\n]{1,80},\s*", re.IGNORECASE)
     _LAST_CLAUSE = re.compile(r",\s*(?:(?:so|but|then|thus|therefore|hence)\s+)?(yes|no)\W*$", re.IGNORECASE)
     _EITHER = r"(?:yes|no|true|false)\s*(?:/|\bor\b|\band\b|,)\s*(?:maybe\s+|perhaps\s+)?(?:yes|no|true|false)\b"
@@ -66,6 +77,10 @@ class YesNoReader:
         content = _without_lead(self._SOURCE.sub("", content[:300], count=1))
         if self._BOTH.match(content):
             return frozenset({"yes", "no"})
+        if (judged := self._JUDGED.match(content)) and (judged["said"].casefold() == "yes") is not bool(judged["no"]):
+            return frozenset({"yes", "no"})
+        if self._NOT.match(content):
+            return frozenset({"no"})
         word = self._WORD.match(content)
         return frozenset({"yes" if word["yes"] else "no"}) if word else NOTHING
 
