@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from sclvlm.answers.elimination import Elimination
-from sclvlm.answers.numbers import NumberReader
+from sclvlm.answers.numbers import BOUND, NumberReader
 from sclvlm.answers.options import OptionTexts
 from sclvlm.answers.passages import NOTHING, Reading, mentions
 
@@ -153,6 +153,8 @@ class ChoiceReader:
 
     def option_text(self, text: str) -> Reading:
         """The whole response, or its first clause, is an option; else the one option it mentions at all."""
+        if self._options.count and (len(NumberReader().exact(text)) > 1 or BOUND.search(text)):
+            return NOTHING  # numbers that count several things
         line = text.partition("\n")[0]
         opening = re.split(r"[,.;:!]\s|\n", text, maxsplit=1)[0]
         if found := self._by_text(text[:500]) or self._by_text(opening[:500]):

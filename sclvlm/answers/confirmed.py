@@ -10,7 +10,7 @@ _EARLIER = r"(?:previous|initial|original|first|earlier|prior)"
 _NAME = r"(?:answer|response|choice|selection|guess|conclusion|option|count|estimate)"
 _JUDGED = r"(?:correct|right|accurate|valid|unchanged|true|incorrect|wrong|false|not|based|still|indeed|in)\b"
 _QUOTED = re.compile(
-    rf"\b(?:{_EARLIER}\s{_NAME}\b(?:\s(?:was|is|of)\b|\s?[,:-])?|(?:my|the)\s{_NAME}\sof\b"
+    rf"\b(?:{_EARLIER}\s{_NAME}\b(?:\s(?:was|is|of)\b|\s?[,:-])?|(?:my|the)\s{_NAME}(?:\sof\b|(?=\s\(?\w\)?\s(?:stands|holds)\b))"
     rf"|(?:previously|initially|earlier|originally|before),?\s(?:i\s)?(?:answered|chose|said|picked|selected|counted)"
     rf"(?:\swith|\sthat)?)\s?:?\s?(?!{_JUDGED})(?=[^\s,.])",
     re.IGNORECASE,
@@ -19,11 +19,12 @@ _STILL = r"(?:\s(?:still|indeed|also|in\sfact|therefore|thus|already|completely|
 _CONFIRMED = re.compile(
     rf"\b(?:(?:my|the|that)\s(?:{_EARLIER}\s)?(?:{_NAME}|reasoning)\b[^.!?\n]{{0,40}}?|(?:that|this|it|which|and|answer))"
     rf"(?:\s(?:is|was|remains|seems|appears\sto\sbe|stays)|'s)\b{_STILL}\s(?:correct|right|accurate|valid|unchanged)\b"
-    rf"|\b(?:{_NAME}|it|that|which)\s(?:still\s)?(?:stands|holds)\b"
+    rf"|\b(?:{_NAME}(?:\s\(?\w\)?)?|it|that|which)\s(?:still\s)?(?:stands|holds)\b"
     r"|\b(?:stand|stick|stay|standing|sticking|staying|go)\s(?:by|with|to)\s|\b(?:keep|maintain|confirm|reaffirm|retain)(?:s|ing)?\s"
     rf"(?:my|the|that|this|it)\b|\bi\swas\sright\b|\b(?:no|nothing)\s(?:\w+\s){{0,4}}(?:change|correct|correction|revision)",
     re.IGNORECASE,
 )
+_STANDS = re.compile(r"\s(?:stands|holds|remains|is|was)\b", re.IGNORECASE)
 _TAKEN_BACK = re.compile(
     r"n't\b|\bnot\b|\bno\slonger\b|\bnever\b|\bcannot\b|\bif\b|\bwhether\b|\b(?:might|may|could)\b|\bwrong\b|\bincorrect\b"
     r"|\bmista\w+|\berrors?\b|\binstead\b|\?",
@@ -40,7 +41,8 @@ def confirmed(text: str, reader: Reader) -> Reading:
     quoted = list(_QUOTED.finditer(text))[-16:]
     if not quoted or not _is_confirmed(text):
         return NOTHING
-    return NOTHING.union(*(reader.stated(text[match.end() : match.end() + 300]) for match in quoted))
+    contents = (_STANDS.split(text[match.end() : match.end() + 300], maxsplit=1)[0] for match in quoted)
+    return NOTHING.union(*map(reader.stated, contents))
 
 
 def _is_confirmed(text: str) -> bool:

@@ -24,7 +24,9 @@ _WORDS = r"""
       | i\s(?:take\sthat\sback|changed?\smy\smind)\b
     )
 """
-_CHINESE = r"(?<=[\s,.!?;:])(?:等等|等一下|更正|其实|实际上|重新看|再看一[下遍]|抱歉|我错了|不对(?=\s*[,.!]))"
+_CHINESE = (
+    r"(?<=[\s,.!?;:])(?:等等|等一下|更正|其实|实际上|重新看|再看一[下遍]|抱歉|我错了|(?<![A-Za-z]\s)不对(?=\s*[,.!]))"
+)
 _FLAGS = re.IGNORECASE | re.MULTILINE | re.VERBOSE
 _THOUGHT = re.compile(rf"(?:{_CLAUSE}{_WORDS}|{_CHINESE})\W{{0,4}}", _FLAGS)
 _THOUGHT_OR_NO = re.compile(
@@ -64,6 +66,7 @@ class Part(NamedTuple):
 def parts(text: str, *, after_no: bool) -> list[Part]:
     """`text` cut at its second thoughts. after_no: a "No," between sentences is one too."""
     turns = list((_THOUGHT_OR_NO if after_no else _THOUGHT).finditer(text))[-_MOST:]
+    turns = [turn for turn in turns if text[: turn.start()].strip() or text[turn.end() :].strip()]
     ends = [turn.start() for turn in turns] + [len(text)]
     first = Part("", text[: ends[0]])
     later = (Part(turn[0], text[turn.end() : end]) for turn, end in zip(turns, ends[1:], strict=True))

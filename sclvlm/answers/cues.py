@@ -13,9 +13,7 @@ _NAME = (
     r"(?:answer|option|choice|response|letter|(?:correct|right|best|remaining)\s+one"
     r"|(?:statement|claim|assertion)(?=\s+is\b))"
 )
-_IS = (
-    r"(?:\s+(?:is|would\s+be|should\s+be|must\s+be|will\s+be|has\s+to\s+be|remains|stays)\b|'s\b|\s+(?:is|was)(?=n't))"
-)
+_IS = r"(?:\s+(?:is|would\s+be|should\s+(?:be|have\s+been)|must\s+be|will\s+be|has\s+to\s+be|remains|stays)\b|'s\b|\s+(?:is|was)(?=n't))"
 _FLAGS = re.IGNORECASE | re.VERBOSE | re.MULTILINE
 _CUE = re.compile(
     rf"""
@@ -23,6 +21,8 @@ _CUE = re.compile(
     (?: \s*(?:=>|->|[:=]|-(?=\s))\s*
       | (?:\s+{_ADVERB})? {_IS}
         (?P<no>n't\b|\s+not\b|\s+neither\b|\s+no\s+longer\b|\s+anything\s+but\b)? \s*:?\s* )
+    | \b(?:verdict|decision|selection|pick)\s*(?:=>|->|[:=])\s*
+    | \b(?:respuesta|resposta|risposta|r[ée]ponse|antwort)(?:\s+(?:correct[ae]?|corretta|certa|final))?\s+(?:es|é|è|est|ist)\s*:?\s*
     | \b(?:I|we)(?:'d|'ll)?\s+(?:(?:would|will|am|therefore|thus|finally|can|must|have\s+to)\s+){{0,2}}
       (?:choose|select|pick|prefer|guess|conclude|say|answer|opt\s+for)\b\s*
     | (?:(?:答案|选项|结果|结论)\s*\)?\s*(?:就|应该?|应当|还|便)?\s*(?P<no_zh>不|并非|并不)?\s*(?:是|为|选择?(?!项)|:)
@@ -41,7 +41,7 @@ _SHORT_CUE = re.compile(
       (?:answer|choice|response|selection)(?:\s+from\s+\S{1,20})?\s+to\b\s*
     | (?:^|(?<=[.!?,;]\s)) (?:so|thus|hence|therefore|then|that\s+means|which\s+means)\b[,:]?\s+(?:it(?:'s|\s+is)\s+)?
       (?=[("']?\w{1,2}[)"']?\s*(?:[.!]|$))
-    | \bnot\s+(?!only\b|just\b|sure\b|certain\b)\S[^.,;\n]{0,25}?,?\s+but\s+(?:rather\s+)?(?!i\b)
+    | \bnot\s+(?!only\b|just\b|sure\b|certain\b)\S[^.,;\n]{0,25}?(?:,[^.,;\n]{1,40})?,?\s+but\s+(?:rather\s+)?(?!i\b)
     | \b(?:that\s+)?leav(?:es|ing)(?:\s+us)?(?:\s+(?:with|only))*\s+ | \bleft\s+with(?:\s+only)?\s+
     | \b(?:that|this|which|it)\s+(?:matches|fits|corresponds\s+to|points\s+to|agrees\s+with|is\s+consistent\s+with)\s+
       (?=(?:option\s+|choice\s+|answer\s+)?["'(]?(?-i:[A-Z])["')]?\s*(?:[.,;!]|$))
@@ -56,15 +56,16 @@ _SHORT_CUE = re.compile(
 _FIT = r"(?:best|better|well|the|what|all|perfectly|exactly)"
 _VERDICT = re.compile(
     r"""
-    \b(?:is|are|looks|seems|would\s+be|must\s+be)(?P<no>n't|\s+not)?\s+(?:(?:definitely|clearly|indeed|also|thus)\s+)?
+    \b(?:is|are|was|looks|seems|would\s+be|must\s+be)(?P<no>n't|\s+not)?\s+(?:(?:definitely|clearly|indeed|also|thus)\s+)?
     (?:the\s+)?(?:(?:only|most|best)\s+)?
     (?: (?P<wrong>incorrect|wrong|false) | (?<=only\s)(?:option|choice|answer|one)\b
       | (?:correct|accurate|appropriate|true)\b
       | (?:right|best|final)\s+(?:answer|option|choice|one) | answer\b | likely\b(?=\W*$|[.,;!])
+      | (?<=most\s)(?:plausible|probable|suitable|fitting|reasonable|logical|convincing|consistent|likely)\b
       | right\b(?=\W*$|[.,;!]|\s(?:because|since|as)\b) | best\b
-      | (?:better|closer|more\s+(?:likely|accurate|plausible|fitting|appropriate))(?=\s+than\b|[.,;!]) )
+      | (?:better|closer|stronger|more\s+(?:likely|accurate|plausible|fitting|appropriate))(?=\s+than\b|[.,;!]) )
     | (?:选项|项)?\s*(?:是|才是|为)?\s*
-      (?:(?P<wrong_zh>不正确|不对|错误|错)|(?:正确|符合|对(?=的)))(?:的|答案)?(?!答案|选项)
+      (?:(?P<wrong_zh>不正确|不对|错误|错)|(?:正确|符合|对(?=的|\s*[.,;!]|\s*$)))(?:的|答案)?(?!答案|选项)
     """,
     _FLAGS,
 )
@@ -102,7 +103,7 @@ _NEGATION_BEFORE = re.compile(
 )
 _CONDITION_BEHIND = re.compile(r"[^.!?;\n]{0,300}(?:\?|\b(?:if|unless)\b)", re.IGNORECASE)
 _BUT = re.compile(r"\s*,?\s*\b(?:but(?:\s+rather)?|rather|it(?:'s|\s+is))\s+|\s*,\s*而是\s*", re.IGNORECASE)
-_OPENING = re.compile(r"\b(?:that|believe|think|see|since|because)\s+", re.IGNORECASE)
+_OPENING = re.compile(r"\b(?:that|believe|think|see|since|because|balance|overall|opinion|view)\s+", re.IGNORECASE)
 """Where a clause begins that a verdict is about: "I believe that B is correct"."""
 _HEADED = re.compile(
     r"^\W*(?:conclusion|summary|result|verdict|decision|judge?ment|evaluation|review|assessment)\s*:", re.IGNORECASE

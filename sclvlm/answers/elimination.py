@@ -10,7 +10,7 @@ from sclvlm.answers.passages import DENIED, NOTHING, Reading, clause_before
 _FEWEST = 3
 """Options of a question where ruling out names an answer: of two, "not A" may be the start of anything."""
 
-_NEGATED = r"(?:\s?not\b|n't\b)(?!\s(?:only|just|wrong|incorrect|false|ruled|excluded|eliminated|impossible))"
+_NEGATED = r"(?:\s?not\b|n?'t\b)(?!\s(?:only|just|wrong|incorrect|false|ruled|excluded|eliminated|impossible))"
 _BE = r"(?:\s(?:both|all|also|can|could|must|should|is|are|was|were|be|therefore|thus|clearly|immediately)){1,4}\s"
 _OUT = r"(?:ruled\sout|eliminated|excluded|discarded|dismissed|rejected|crossed\sout)\b"
 _RULED_OUT = rf"(?:{_BE}{_OUT}|\s?(?:选?项)?\s?(?:都|均|也|可以|可|被){{0,2}}\s?排除)"
@@ -52,7 +52,9 @@ class Elimination:
         self._is_named = any(re.search(name, text) for text in choices.values())
         self._one = re.compile(name)
         self._named = re.compile(rf"(?<![\w'])({some})(?=\)?\s{_HOLDS}\b|\)?\s?(?:[.,:;!)]|\Z))")
-        self._ruled_out = re.compile(rf"({listed})(?={_RULED_OUT})|{_RULES_OUT}({listed})")
+        self._ruled_out = re.compile(
+            rf"({listed})(?={_RULED_OUT})|{_RULES_OUT}({listed})|\b(?:can|could)(?:\s?not|n?'t)\sbe\s({listed})"
+        )
         self._wrong = re.compile(
             rf"({listed})(?={_WRONG})|\b[Nn]either\s({listed})|\b(?:[Nn]ot|nor|(?:nor|neither)\s(?:is|are|does|can))\s({label})"
         )
@@ -61,6 +63,8 @@ class Elimination:
             rf"|\b(?:[Nn]one|[Nn]othing)\b[^.;\n]{{0,40}}?\s(?:except|but)\s(?:for\s)?({listed})(?=\s{_HOLDS}\b){_GOES_ON}"
             rf"|\b(?:[Aa]ll|[Ee]verything|[Ee]very|[Ee]ach|[Aa]ny)\b[^.;\n]{{0,40}}?\s(?:except|but)\s(?:for\s)?"
             rf"({listed})(?={_RULED_OUT}|{_WRONG})"
+            rf"|(?:n't|\bnot)\s(?:right|correct|fit|match|hold\sup|work|it)\b[^\n,]{{0,80}}?[.;]\s(?:but\s)?({label})\s"
+            r"(?:is|does)(?=\s?[.!]|\Z)"
         )
 
     def left(self, text: str) -> Reading:

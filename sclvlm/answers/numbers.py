@@ -40,21 +40,23 @@ _MEASURED = r"(?=\W*$|\s*[,.;:]|\s?[到至或个只条张本辆棵人位朵支�
 _LARGE = r"(?:hundred|thousand|million|billion|trillion)"
 _HAN_DIGIT = "".join(_HAN)
 _NUMBER_PATTERN = rf"""
-    (?<![\w.,^/:+√-])(?<!-\s)(?P<minus>(?:negative|minus)\s+)?
+    (?<![\w.,^/:+√-])(?<!-\s)(?P<minus>(?:negative|minus)\s+|负\s?)?
     (?: (?P<figures>{_FIGURES})(?:{_POWER}|{_TIMES})?+
         (?![\d^/!]|[.,:-]\d|[eE][-+]?\d|\s?[π√]|(?:st|nd|rd|th|k)\b|[a-zA-Z]{{5}}|\s*[*^]\s*\d|\+(?!\s*\d)
          |\s?\d+\s?(?:feet|foot|ft|in|inch|inches|lbs?)\b)
       | (?P<compound>(?:{_WORD}|a)(?:\s{_LARGE})+(?:\s(?:and\s)?(?:{_WORD})(?:\s{_LARGE})*)+)(?![\w-])(?!\s+of\b)
-      | (?<!hundred\s)(?<!hundred\sand\s)(?<!thousand\s)(?<!thousand\sand\s)(?P<word>{_WORD}|a(?=\sdozen\b))
+      | (?<!hundred\s)(?<!hundred\sand\s)(?<!thousand\s)(?<!thousand\sand\s)(?P<word>{_WORD}|a(?=\s(?:dozen|{_LARGE})\b))
         (?:\s(?P<word_magnitude>dozen|{_LARGE})(?!\s(?:and\s)?(?:{_WORD})\b))?+
-        (?![\w-])(?!\s+(?:{_LARGE}|of|that|who|which|on|in|is|another|more|half|third|quarter)\b))
+        (?![\w-])(?!\s+(?:{_LARGE}|of|another|more|half|third|quarter)\b)(?!(?<=one)\s+(?:that|who|which|on|in|is)\b))
     | (?<![第{_HAN_DIGIT}十百千万亿])(?P<han>[{_HAN_DIGIT}]?十?[{_HAN_DIGIT}]?)(?<=[{_HAN_DIGIT}十]){_MEASURED}
 """
 _FLAGS = re.IGNORECASE | re.VERBOSE
 _NUMBER = re.compile(_NUMBER_PATTERN, _FLAGS)
 _MONTH = "january|february|march|april|may|june|july|august|september|october|november|december"
+_LESS_OR_MORE = r"\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|larger|smaller|other)\s+than)"
+BOUND = re.compile(rf"{_LESS_OR_MORE}\s+(?:[-+]?\d|(?:{_WORD})\b)", re.IGNORECASE)
 _NOT_A_VALUE = re.compile(
-    r"(?:\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|larger|smaller|other)\s+than|over|under|up\s+to|above|below)"
+    rf"(?:{_LESS_OR_MORE}|\b(?:over|under|up\s+to|above|below)"
     r"|\b(?:image|figure|fig\.?|picture|photo|panel|question|step|option|example|page|no\.)|[<>≥≤#]"
     rf"|\b(?:{_MONTH})(?:\s+\d{{1,2}},)?"
     r"|\d\s*(?:feet|foot|ft)"
@@ -87,12 +89,13 @@ _REASON = re.compile(r",?\s+(?:because|since|as)\b", re.IGNORECASE)
 _UNIT = re.compile(
     rf"\s*(?:[%°$€£]|{_NO_RANGE}[a-z°/]{{1,12}}(?:\^\d)?)?(?:\s{_NO_RANGE}[a-z]{{1,12}}){{0,2}}\W*", re.IGNORECASE
 )
+_PARTS_FOLLOW = re.compile(r":\s|\s\(")
 _EQUATIONS = re.compile(r"=[^=]*(?:\b(?:or|and)\b|,|;)[^=]*=")
 """Several of them: x = 2 or x = 3."""
 _RESULT = re.compile(
     rf"""
     (?:\b|(?=[等总一共合]))
-    (?: total\b(?:\s+(?:number|count|of|is))*(?:\s+[a-z]{{1,15}}){{0,2}}(?:\s+is\b|\s+of\b)?
+    (?: total\b(?:\s+(?:number|count|of|is))*(?:\s+(?!(?:{_WORD})\b)[a-z]{{1,15}}){{0,2}}(?:\s+is\b|\s+of\b)?
       | altogether | in\s+(?:all|total)
       | equals? | (?:we|you|i)\s+(?:get|have|obtain) | (?:which|this|that)\s+(?:gives|makes|leaves|is|equals)(?:\s+us)?
       | (?:plus|minus|times|divided\s+by|and|to|from|of)\s+\S{{1,10}}\s+(?:is|gives?|makes?|equals?|leaves?)(?:\s+us)?
@@ -177,6 +180,8 @@ class NumberReader:
         if len(text.split()) > 40 or len(text) > 300:
             return NOTHING
         text = text.replace("\n", " ")
+        if total := _total(text):
+            return total
         dateless = _OF_YEAR.sub("", text)
         value = NOTHING if _YEAR.search(dateless) else self.exact(dateless)
         return value or self.exact(text) or (frozenset({"0"}) if _ZERO.fullmatch(text) else NOTHING)
@@ -200,6 +205,18 @@ def _of_number(match: re.Match[str]) -> Reading:
     magnitude = _MAGNITUDES.get((match["magnitude"] or match["word_magnitude"] or "").casefold(), 1)
     value = value * magnitude * (Decimal(10) ** int(match["power"] or 0))
     return frozenset({_decimal_string(-value if match["minus"] else value)})
+
+
+def _total(text: str) -> Reading:
+    """The number before a colon or bracket behind which its parts are told: `4 people: 3 men and 1 woman`."""
+    told = _PARTS_FOLLOW.search(text)
+    if told is None:
+        return NOTHING
+    wholes = [_of_number(match) for match in _NUMBER.finditer(text[: told.start()])]
+    parts = [_of_number(match) for match in _NUMBER.finditer(text[told.end() :])]
+    if len(wholes) != 1 or len(parts) < 2 or NOTHING in (*wholes, *parts):
+        return NOTHING
+    return wholes[0] if sum(Decimal(*part) for part in parts) == Decimal(*wholes[0]) else NOTHING
 
 
 def _which(match: re.Match[str]) -> str:

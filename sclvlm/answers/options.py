@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -16,6 +17,23 @@ _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _COUNT_WORD = re.compile(rf"\b(?:{'|'.join(word for word in WORDS if word != 'one')}|{'|'.join(TENS)})\b(?![-']\w)")
 _PERCENT = re.compile(r"(?<=\d)\s?(?:percent|per\scent)\b")
 _UNIT_SPACE = re.compile(r"(?<=\d)\s+(?=[%°])|(?<=°)\s+(?=[cf]\b)")
+_UNIT_NAMES = {
+    "km": r"kilomet(?:er|re)s?",
+    "m": r"met(?:er|re)s?",
+    "cm": r"centimet(?:er|re)s?",
+    "mm": r"millimet(?:er|re)s?",
+    "kg": r"kilograms?",
+    "g": r"grams?",
+    "ml": r"millilit(?:er|re)s?",
+    "l": r"lit(?:er|re)s?",
+    "h": r"hours?",
+    "min": r"minutes?",
+    "s": r"seconds?",
+    "ft": r"feet|foot",
+    "lb": r"pounds?",
+}
+_UNIT_NAME = re.compile("|".join(rf"(?<=\d\s)(?P<{unit}>{name})\b" for unit, name in _UNIT_NAMES.items()))
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _YES_OR_NO = frozenset({"yes", "no", "true", "false"})
 _IDIOM = re.compile(
     r"\b(?:that's|that\sis|you're|you\sare|all|quite)\sright\b|\bright\s(?:now|away|answer|option|choice)\b"
@@ -69,7 +87,7 @@ class OptionTexts:
         if self._mention is None:
             return NOTHING
         several = len(re.findall(r"[.!?]\s|\n", text[:10_000])) > 1
-        folded = _IDIOM.sub(" ", text.casefold())
+        folded = _THOUSANDS.sub("", _IDIOM.sub(" ", text.casefold()))
         echoed = self._echoed(folded)
 
         def option(match: re.Match[str]) -> Reading:
@@ -134,6 +152,7 @@ def bare(text: str) -> str:
     text = _ARTICLE.sub("", text, count=1) if _ARTICLE.match(text) else text
     if text == "one":
         return "1"
+    text = _THOUSANDS.sub("", _UNIT_NAME.sub(lambda match: str(match.lastgroup), text))
     text = _UNIT_SPACE.sub("", _PERCENT.sub("%", text))
     return _COUNT_WORD.sub(lambda match: str(WORDS.get(match[0]) or TENS.get(match[0], 0)), text)
 
@@ -152,8 +171,15 @@ _FIGURES = {str(number): word for word, number in WORDS.items() if word != "one"
 
 def _flexible(text: str) -> str:
     """A pattern for `text` with any space or hyphen between its words, and its numbers in words too."""
-    words = (rf"(?:{word}|{_FIGURES[word]})" if word in _FIGURES else re.escape(word) for word in text.split())
+    words = (_spelt(word, before) for before, word in itertools.pairwise(("", *text.split())))
     return r"[\s-]{1,4}".join(words)
+
+
+def _spelt(word: str, before: str) -> str:
+    """A pattern for `word`: a figure in words too, a unit behind a number by its name too."""
+    if word in _FIGURES:
+        return rf"(?:{word}|{_FIGURES[word]})"
+    return rf"(?:{word}|{_UNIT_NAMES[word]})" if before[-1:].isdigit() and word in _UNIT_NAMES else re.escape(word)
 
 
 def _amounts(texts: Mapping[str, Reading]) -> dict[Decimal, Reading]:

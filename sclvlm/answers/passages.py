@@ -179,8 +179,14 @@ _CONCEDED = re.compile(
 )
 
 
+_APPOSITION = re.compile(r"\b(?:answer|choice|option|response|guess|letter),\s[\"'(]?$", re.IGNORECASE)
+"""Before an answer that its own name announces between commas: "my first answer, B, is wrong"."""
+
+
 def doubted(text: str, start: int, end: int) -> bool:
     """Whether the clause around `text[start:end]` denies, hedges or asks what stands there."""
+    if (apposition := _APPOSITION.search(text[max(0, start - 40) : start])) and text[end : end + 1] == ",":
+        start, end = start - len(apposition[0]), end + 1
     sentence = clause_before(text, start)
     if _SUPPOSITION.search(sentence) or _CONCEDED.search(sentence):
         return True

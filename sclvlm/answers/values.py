@@ -11,7 +11,7 @@ from sclvlm.answers.vqa import normalise
 _LEAD = re.compile(
     r"[\s\"'(\[]*(?:(?:so|therefore|thus|hence|and|but|well)\b[\s,]*)?"
     r"(?:(?:the|my|final|correct)\s+){0,3}(?:answer\b\s*(?:is\b)?\s*:?)?\s*"
-    r"(?:(?:i\s+(?:think|believe|guess|would\s+say|meant?)|i'd\s+say|that\s+is|that's|it\s+is|it's|most\s+likely|likely|probably|definitely|certainly"
+    r"(?:(?:i\s+(?:think|believe|guess|would\s+say|meant?)|i'd\s+say|(?:that|it|this|(?:the|this)\s+(?:statement|claim|assertion))\s+is|that's|it's|most\s+likely|likely|probably|definitely|certainly"
     r"|clearly|simply|obviously)\b[\s,:]*){0,3}(?:(?:a|an|clear|definite|simple)\s+){0,2}[\"'(]*",
     re.IGNORECASE,
 )
@@ -37,7 +37,7 @@ class YesNoReader:
 
     _WORD = re.compile(
         r"(?P<yes>(?:yes|yeah|yep|true)\b(?!\s*['-]\w)|correct\b(?=\W*$|\s*[,.;!])|y(?=\W*$)"
-        r"|(?:是的?|对的?|有|正确)(?=\W*$|\s*[,.;:!\n]))"
+        r"|(?:是的?|对的?|有的?|正确)(?=\W*$|\s*[,.;:!\n]))"
         r"|(?P<no>(?:no|nope|false)\b(?=\W*$|\s*[,.;:!\n\"')\]]|\s+-\s|\s+(?:and|or)\s+yes\b|\s*/"
         r"|\s+(?:it|there|he|she|they|this|that|these|those|the|i|we|you|because|since|as)\b)"
         r"|incorrect\b(?=\W*$|\s*[,.;!])|n(?=\W*$)|(?:否|不是的?|不|没有|不对|不正确|错误?)(?=\W*$|\s*[,.;:!\n]))",
@@ -45,13 +45,14 @@ class YesNoReader:
     )
     _NOT = re.compile(
         r"(?:absolutely\s+|of\s+course\s+|surely\s+)?not(?=\W*$|\s*[,.;:!])"
-        r"|not\s+at\s+all\b(?!\s+(?:sure|certain|clear|easy))"
+        r"|i\s+(?:don't|do\s+not)\s+(?:think|believe)\s+so\b|not\s+at\s+all\b(?!\s+(?:sure|certain|clear|easy))"
         r"|not\s+(?:true|correct|the\s+case)\b(?![^.;\n]*?(?:\b(?:no|not|none|never)\b|n't\b))",
         re.IGNORECASE,
     )
     """A denial of the question, unless it denies a denial."""
     _JUDGED = re.compile(
-        r"(?P<said>yes|no)\W+(?:that|it|this)(?:'s|\s+is)(?P<no>n't|\s+not)?\s+(?P<wrong>wrong|incorrect|false)\b", re.IGNORECASE
+        r"(?P<said>yes|no)\W+(?:that|it|this)(?:'s|\s+is)(?P<no>n't|\s+not)?\s+(?P<wrong>wrong|incorrect|false)\b",
+        re.IGNORECASE,
     )
     """Yes or no to a statement, with a word on it: "No, that isn't wrong" says both."""
     _SOURCE = re.compile(r"^\W*(?:based\s+on|according\s+to|looking\s+at|from|in)\s[^,.\n]{1,80},\s*", re.IGNORECASE)
@@ -59,6 +60,14 @@ class YesNoReader:
     _EITHER = r"(?:yes|no|true|false)\s*(?:/|\bor\b|\band\b|,)\s*(?:maybe\s+|perhaps\s+)?(?:yes|no|true|false)\b"
     _BOTH = re.compile(_EITHER, re.IGNORECASE)
     _ASKED = re.compile(rf"\W*{_EITHER}\s*[:?]\s*", re.IGNORECASE)
+
+    _WHOLE = re.compile(
+        r"(?:(?P<yes>certainly|absolutely|definitely|indeed|of\s+course|affirmative|sure|i\s+(?:think|believe)\s+so"
+        r"|exactly)|(?P<no>negative|i\s+(?:think|believe)\s+not)"
+        r"|(?:it|he|she|they|there|that|this)\s+(?:is|are|does|do|has|have|can|was|were|did)(?P<not>n't|\s+not)?)\W*",
+        re.IGNORECASE,
+    )
+    """A response that agrees or denies without the word; as an opening most of these are only polite."""
 
     _SAID = re.compile(r"yes|no")
     _SAID_OFTEN = re.compile(r"\W*(?:(?:yes|no)\b\W*){2,}", re.IGNORECASE)
@@ -95,6 +104,8 @@ class YesNoReader:
             return NOTHING
         if both := self._SAID_OFTEN.fullmatch(text[:300]):
             return frozenset(self._SAID.findall(both[0].casefold()))
+        if whole := self._WHOLE.fullmatch(text[:60]):
+            return frozenset({"no" if whole["no"] or whole["not"] else "yes"})
         closing = self._LAST_CLAUSE.search(sentences[-1][-40:])
         said = (f"{sentences[0]}.", f"{sentences[-1]}.", closing[1] if closing else "")
         return NOTHING.union(*map(self.exact, said))
@@ -111,6 +122,7 @@ class TextReader:
     _REASON = re.compile(
         r",?\s+(?:because|since|as|which|due\s+to|based\s+on|given)\b|\s-\s|,\s|,?\s*因为", re.IGNORECASE
     )
+    _BECAUSE = re.compile(r",?\s+(?:because|since|due\s+to)\b", re.IGNORECASE)
     _LIST = re.compile(
         r"[\w' -]{1,30}(?:,\s[\w' -]{1,30}){0,5},?\s(?:and|or|&)\s[\w' -]{1,30}|[\w'-]{1,20}(?:,\s[\w'-]{1,20}){2,6}",
         re.IGNORECASE,
@@ -123,13 +135,13 @@ class TextReader:
     _REFUSAL = re.compile(
         r"\b(?:sorry|cannot|unable|don't\s+(?:know|see|have|think)|can't|couldn't|i\s+am|i'm|i\s+do|it\s+is\s+not|isn't|doesn't)\b"
         r"|\bnot\s+(?:sure|visible|clear|possible|known|given)\b|^\W*(?:maybe|perhaps|possibly|not|neither|either|never|(?:it\s+)?(?:could|might|may|can)\s+be)\b|\b(?:or|is|are|was|were|shows?|has|have)\b"
-        r"|不知道|无法|不清楚|不确定|可能|抱歉",
+        r"|^\W*n/a\W*$|不知道|无法|不清楚|不确定|可能|抱歉",
         re.IGNORECASE,
     )
     _NAME = re.compile(r"\W*(?:(?:the|my|your|final|correct)\s+)*answer(?:\s+is\b.*)?\W*|.*:\W*", re.IGNORECASE)
     _LABEL = re.compile(r"\s*(?:the\s+)?(?:final\s+|correct\s+)?answer\s*(?:is\b\s*:?|:)\s*", re.IGNORECASE)
     _HEDGE = re.compile(
-        r"\W*(?:probably|most\s+likely|likely|it\s+is|it's|it\s+must\s+be|i\s+think(?:\s+it(?:'s|\s+is))?)\s+",
+        r"\W*(?:probably|most\s+likely|likely|it\s+(?:is|says|reads)|it's|it\s+must\s+be|i\s+think(?:\s+it(?:'s|\s+is))?)\s+",
         re.IGNORECASE,
     )
 
@@ -159,6 +171,7 @@ class TextReader:
     def whole(self, text: str) -> Reading:
         """The whole response where it is a few words on one line, and no refusal."""
         text = self._HEDGE.sub("", text, count=1) if self._HEDGE.match(text) else text
+        text = self._BECAUSE.split(text, maxsplit=1)[0]
         if "\n" in text or len(text.split()) > self._WHOLE_WORDS or len(text) > 100 or self._REFUSAL.search(text):
             return NOTHING
         return NOTHING if self._NAME.fullmatch(text) else _text(text)
