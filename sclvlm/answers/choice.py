@@ -29,6 +29,12 @@ _PROSE = re.compile(
     re.IGNORECASE,
 )
 _REASON = re.compile(r"\s*,?\s+(?:because|since|as)\b")
+_REMARK = re.compile(
+    r"\s*[(\[](?![^)\]\n]*\b(?:not|un\w+|no|low)\b)[^)\]\n]{0,40}(?:confiden\w+|certain\w*|\bsure|\blikely|%)[^)\]\n]{0,40}[)\]]\W*",
+    re.IGNORECASE,
+)
+"""How sure the response is of the label before."""
+
 _REJECTED = re.compile(
     r"\W*(?:(?:this|it|that|option|which|one)\s+)*(?:is\s+|'s\s+)?"
     r"(?:not\s+(?:correct|right|the)\b|isn't\b|incorrect\b|wrong\b|false\b|错|不)",
@@ -36,6 +42,12 @@ _REJECTED = re.compile(
 )
 """What follows a label whose option the response turns down."""
 
+
+_CONCLUDED = re.compile(
+    r"(?:[.!?]\s|\n)(?:so|thus|hence|therefore)\b,?\s*(?:it's\s|it\s(?:is|must\sbe)\s)?([^.!?\n]{1,80})[.!]?\s*\Z",
+    re.IGNORECASE,
+)
+"""A last sentence that concludes with nothing but the answer."""
 
 _SAYS = (
     r"\b(?:is|be|[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore|[Pp]robably|[Dd]efinitely|likely|[Oo]nly|meant|mean|shows?"
@@ -157,7 +169,12 @@ class ChoiceReader:
             return NOTHING  # numbers that count several things
         line = text.partition("\n")[0]
         opening = re.split(r"[,.;:!]\s|\n", text, maxsplit=1)[0]
-        if found := self._by_text(text[:500]) or self._by_text(opening[:500]):
+        concluded = _CONCLUDED.search(text[-200:])
+        if found := (
+            self._by_text(text[:500])
+            or self._by_text(opening[:500])
+            or (self._by_text(concluded[1]) if concluded else NOTHING)
+        ):
             return found
         lead, mentioned = self._leading(line, self._label_upper), self._options.mentioned(text)
         return lead | mentioned if mentioned or len(lead) > 1 else NOTHING
@@ -227,7 +244,7 @@ class ChoiceReader:
         """Whether a label can be meant where text follows it unsigned. "A dog" and "I see" are words."""
         if _REJECTED.match(rest):
             return False
-        if rest[0] in ",;/&+" or rest.lstrip()[0] == "(" or _PROSE.match(rest.strip()) or self._more.match(rest):
+        if rest[0] in ",;/&+" or rest.lstrip()[0] in "([" or _PROSE.match(rest.strip()) or self._more.match(rest):
             return True
         return label.isupper() and label not in ("A", "I") and self._by_text(rest) != NOTHING
 
@@ -235,6 +252,8 @@ class ChoiceReader:
         """Further labels behind a label, and options of another label whose text follows it."""
         rest = self._affirmed(rest)
         more = self._listed(content, match.end()) | frozenset(self._another.findall(rest))
+        if self._label_upper.fullmatch(rest.strip(_AROUND)):
+            more |= {rest.strip(_AROUND)}
         return more | self._by_text(_first_sentence(rest))
 
     def _opening(self, line: str) -> Reading:
@@ -244,6 +263,8 @@ class ChoiceReader:
         sign = match and self._sign.match(line, match.end())
         if match and _REASON.match(line, match.end()):
             return frozenset({match[0]})
+        if match and _REMARK.fullmatch(line, match.end()):
+            return self._leading(line, self._label_upper)
         if (match and self._affirmed(line[match.end() :]) == "") or (
             match and self._against.match(line, match.end() + 1)
         ):

@@ -10,7 +10,7 @@ _EARLIER = r"(?:previous|initial|original|first|earlier|prior)"
 _NAME = r"(?:answer|response|choice|selection|guess|conclusion|option|count|estimate)"
 _JUDGED = r"(?:correct|right|accurate|valid|unchanged|true|incorrect|wrong|false|not|based|still|indeed|in)\b"
 _QUOTED = re.compile(
-    rf"\b(?:{_EARLIER}\s{_NAME}\b(?:\s(?:was|is|of)\b|\s?[,:-])?|(?:my|the)\s{_NAME}(?:\sof\b|(?=\s\(?\w\)?\s(?:stands|holds)\b))"
+    rf"\b(?:{_EARLIER}\s{_NAME}\b(?:\s(?:was|is|of)\b|\s?[,:-])?|(?:my|the)\s{_NAME}(?:\sof\b|\swas\b|(?=\s\(?\w\)?\s(?:stands|holds)\b))"
     rf"|(?:previously|initially|earlier|originally|before),?\s(?:i\s)?(?:answered|chose|said|picked|selected|counted)"
     rf"(?:\swith|\sthat)?)\s?:?\s?(?!{_JUDGED})(?=[^\s,.])",
     re.IGNORECASE,
@@ -21,7 +21,7 @@ _CONFIRMED = re.compile(
     rf"(?:\s(?:is|was|remains|seems|appears\sto\sbe|stays)|'s)\b{_STILL}\s(?:correct|right|accurate|valid|unchanged)\b"
     rf"|\b(?:{_NAME}(?:\s\(?\w\)?)?|it|that|which)\s(?:still\s)?(?:stands|holds)\b"
     r"|\b(?:stand|stick|stay|standing|sticking|staying|go)\s(?:by|with|to)\s|\b(?:keep|maintain|confirm|reaffirm|retain)(?:s|ing)?\s"
-    rf"(?:my|the|that|this|it)\b|\bi\swas\sright\b|\b(?:no|nothing)\s(?:\w+\s){{0,4}}(?:change|correct|correction|revision)",
+    rf"(?:my|the|that|this|it)\b|\bi\swas\sright\b|\bstill\s(?:confident|think|believe|certain|sure)\b|\b(?:no|nothing)\s(?:\w+\s){{0,4}}(?:change|correct|correction|revision)",
     re.IGNORECASE,
 )
 _STANDS = re.compile(r"\s(?:stands|holds|remains|is|was)\b", re.IGNORECASE)

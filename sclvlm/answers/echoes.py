@@ -12,7 +12,7 @@ _INSTRUCTION = re.compile(
     (?:answer|respond|reply|choose|select|pick|write|provide|give|reason|think|put|output|return|end|finish)\b
     [^.\n?!:]{0,100}?
     \b(?:option'?s?'?\s(?:letter|label)|letter\s(?:of|from)|given\s(?:choices|options)|(?:options?|choices)\s(?:above|below)
-       |the\s(?:following\s)?options|one\sof|yes\sor\sno|single\s(?:word|letter|number)|word\sor\sphrase|one\sword
+       |the\s(?:following\s)?(?:options|question)|one\sof|yes\sor\sno|single\s(?:word|letter|number)|word\sor\sphrase|one\sword
        |step\sby\sstep|between\stwo|correct\s(?:option|answer|letter)(?!\sis))\b
     (?:[^.\n?!:]|\.g\.|\.(?=\w)){0,120} (?:[.:!]+|$)
     """,
@@ -22,7 +22,8 @@ _INSTRUCTION = re.compile(
 
 
 _IDIOM = re.compile(
-    r"\bif\s(?:i|we)\s(?:had|have|must)\sto\s(?:choose|guess|pick|answer|say|decide)\b[^,.\n]{0,30},", re.IGNORECASE
+    r"\bif\s(?:(?:i|we)\s(?:had|have|must)\sto|(?:i\s(?:am|were|was)\s|i'm\s)?forced\sto)\s(?:choose|guess|pick|answer|say|decide)\b[^,.\n]{0,30},",
+    re.IGNORECASE,
 )
 """A condition that is none."""
 
@@ -30,8 +31,13 @@ _IDIOM = re.compile(
 _BUT_NOT = re.compile(r"\banything\sbut\b", re.IGNORECASE)
 
 
+_ASKED = re.compile(r"\A\s*Q(?:uestion)?\s?:[^\n]{1,500}\n\s*A(?:nswer)?\s?:", re.IGNORECASE)
+"""The question said over, and the name of the answer: its A is no label."""
+
+
 def without_instructions(text: str) -> str:
     """`text` without the sentences that only say an instruction over."""
+    text = _ASKED.sub("", text, count=1)
     return _BUT_NOT.sub("not", _IDIOM.sub(" ", _INSTRUCTION.sub(" ", text))).strip()
 
 

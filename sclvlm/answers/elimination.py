@@ -10,6 +10,9 @@ from sclvlm.answers.passages import DENIED, NOTHING, Reading, clause_before
 _FEWEST = 3
 """Options of a question where ruling out names an answer: of two, "not A" may be the start of anything."""
 
+_READ = 8_000
+"""Characters from the end that are read: no response weighs its options at greater length."""
+
 _NEGATED = r"(?:\s?not\b|n?'t\b)(?!\s(?:only|just|wrong|incorrect|false|ruled|excluded|eliminated|impossible))"
 _BE = r"(?:\s(?:both|all|also|can|could|must|should|is|are|was|were|be|therefore|thus|clearly|immediately)){1,4}\s"
 _OUT = r"(?:ruled\sout|eliminated|excluded|discarded|dismissed|rejected|crossed\sout)\b"
@@ -74,6 +77,7 @@ class Elimination:
         """
         if self._is_named:
             return NOTHING
+        text = text[-_READ:]
         kept = self._found(text, self._kept)
         rest = self._kept.sub(" ", text)
         ruled_out = self._found(rest, self._ruled_out)

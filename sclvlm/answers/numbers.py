@@ -45,7 +45,7 @@ _NUMBER_PATTERN = rf"""
         (?![\d^/!]|[.,:-]\d|[eE][-+]?\d|\s?[π√]|(?:st|nd|rd|th|k)\b|[a-zA-Z]{{5}}|\s*[*^]\s*\d|\+(?!\s*\d)
          |\s?\d+\s?(?:feet|foot|ft|in|inch|inches|lbs?)\b)
       | (?P<compound>(?:{_WORD}|a)(?:\s{_LARGE})+(?:\s(?:and\s)?(?:{_WORD})(?:\s{_LARGE})*)+)(?![\w-])(?!\s+of\b)
-      | (?<!hundred\s)(?<!hundred\sand\s)(?<!thousand\s)(?<!thousand\sand\s)(?P<word>{_WORD}|a(?=\s(?:dozen|{_LARGE})\b))
+      | (?<!hundred\s)(?<!hundred\sand\s)(?<!thousand\s)(?<!thousand\sand\s)(?P<word>{_WORD}|(?<!half\s)a(?=\s(?:dozen|{_LARGE})\b))
         (?:\s(?P<word_magnitude>dozen|{_LARGE})(?!\s(?:and\s)?(?:{_WORD})\b))?+
         (?![\w-])(?!\s+(?:{_LARGE}|of|another|more|half|third|quarter)\b)(?!(?<=one)\s+(?:that|who|which|on|in|is)\b))
     | (?<![第{_HAN_DIGIT}十百千万亿])(?P<han>[{_HAN_DIGIT}]?十?[{_HAN_DIGIT}]?)(?<=[{_HAN_DIGIT}十]){_MEASURED}
@@ -57,7 +57,7 @@ _LESS_OR_MORE = r"\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|larger|sma
 BOUND = re.compile(rf"{_LESS_OR_MORE}\s+(?:[-+]?\d|(?:{_WORD})\b)", re.IGNORECASE)
 _NOT_A_VALUE = re.compile(
     rf"(?:{_LESS_OR_MORE}|\b(?:over|under|up\s+to|above|below)"
-    r"|\b(?:image|figure|fig\.?|picture|photo|panel|question|step|option|example|page|no\.)|[<>≥≤#]"
+    r"|\b(?:image|figure|fig\.?|picture|photo|panel|question|step|option|example|page|no\.)|[<≥≤#]|(?<![-=])>"
     rf"|\b(?:{_MONTH})(?:\s+\d{{1,2}},)?"
     r"|\d\s*(?:feet|foot|ft)"
     r"|第|至少|至多|超过|多于|少于|不到)\s*$",

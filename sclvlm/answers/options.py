@@ -74,6 +74,7 @@ class OptionTexts:
             found := self._texts.get(said)
             or self._texts.get(bare(content.replace("-", "")))
             or self._texts.get(said.removesuffix("s"))
+            or self._texts.get(said.removesuffix(" of them"))
             or self._texts.get(" and ".join(reversed(said.split(" and "))), NOTHING)
         ):
             return found
@@ -118,7 +119,7 @@ class OptionTexts:
 
     @functools.cached_property
     def _labelled(self) -> re.Pattern[str]:
-        return re.compile(rf"(?<!\w)\(?({self._labels.casefold()})\s?[).:]\s{{0,3}}(?=\S)")
+        return re.compile(rf"(?<!\w)\(?({self._labels.casefold()})\s?[).:]\s{{0,3}}(?:(?:the|an?)\s)?(?=\S)")
 
     @functools.cached_property
     def _list(self) -> re.Pattern[str]:

@@ -50,12 +50,18 @@ class YesNoReader:
         re.IGNORECASE,
     )
     """A denial of the question, unless it denies a denial."""
+    _PARTLY = re.compile(
+        r"\s*,?\s*(?:but\s+)?(?:only\s+)?(?:partly|partially|in\s+part|to\s+some\s+extent|if|unless|provided)\b",
+        re.IGNORECASE,
+    )
     _JUDGED = re.compile(
         r"(?P<said>yes|no)\W+(?:that|it|this)(?:'s|\s+is)(?P<no>n't|\s+not)?\s+(?P<wrong>wrong|incorrect|false)\b",
         re.IGNORECASE,
     )
     """Yes or no to a statement, with a word on it: "No, that isn't wrong" says both."""
-    _SOURCE = re.compile(r"^\W*(?:based\s+on|according\s+to|looking\s+at|from|in)\s[^,.\n]{1,80},\s*", re.IGNORECASE)
+    _SOURCE = re.compile(
+        r"^\W*(?:based\s+on|according\s+to|looking\s+at|from|in|after|upon)\s[^,.:\n]{1,80}[,:]\s*", re.IGNORECASE
+    )
     _LAST_CLAUSE = re.compile(r",\s*(?:(?:so|but|then|thus|therefore|hence)\s+)?(yes|no)\W*$", re.IGNORECASE)
     _EITHER = r"(?:yes|no|true|false)\s*(?:/|\bor\b|\band\b|,)\s*(?:maybe\s+|perhaps\s+)?(?:yes|no|true|false)\b"
     _BOTH = re.compile(_EITHER, re.IGNORECASE)
@@ -91,6 +97,8 @@ class YesNoReader:
         if self._NOT.match(content):
             return frozenset({"no"})
         word = self._WORD.match(content)
+        if word and self._PARTLY.match(content, word.end()):
+            return NOTHING
         return frozenset({"yes" if word["yes"] else "no"}) if word else NOTHING
 
     def stated(self, content: str) -> Reading:
@@ -107,7 +115,8 @@ class YesNoReader:
         if whole := self._WHOLE.fullmatch(text[:60]):
             return frozenset({"no" if whole["no"] or whole["not"] else "yes"})
         closing = self._LAST_CLAUSE.search(sentences[-1][-40:])
-        said = (f"{sentences[0]}.", f"{sentences[-1]}.", closing[1] if closing else "")
+        alone = {sentence.strip(" \t,:)").casefold() for sentence in sentences} & {"yes", "no"}
+        said = (*alone, f"{sentences[0]}.", f"{sentences[-1]}.", closing[1] if closing else "")
         return NOTHING.union(*map(self.exact, said))
 
 
@@ -122,6 +131,7 @@ class TextReader:
     _REASON = re.compile(
         r",?\s+(?:because|since|as|which|due\s+to|based\s+on|given)\b|\s-\s|,\s|,?\s*因为", re.IGNORECASE
     )
+    _NAMED = re.compile(r"\A\s*A\s?:\s+")
     _BECAUSE = re.compile(r",?\s+(?:because|since|due\s+to)\b", re.IGNORECASE)
     _LIST = re.compile(
         r"[\w' -]{1,30}(?:,\s[\w' -]{1,30}){0,5},?\s(?:and|or|&)\s[\w' -]{1,30}|[\w'-]{1,20}(?:,\s[\w'-]{1,20}){2,6}",
@@ -151,8 +161,8 @@ class TextReader:
         return {"whole": self.whole}
 
     def prepared(self, text: str) -> str:
-        """`text` as it is."""
-        return text
+        """`text` without an "A:" in front."""
+        return self._NAMED.sub("", text, count=1)
 
     def exact(self, content: str) -> Reading:
         """All of `content`."""
