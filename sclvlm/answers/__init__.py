@@ -29,7 +29,8 @@ class Extraction(NamedTuple):
     """What was read, and by which rule.
 
     method: `marker`, `boxed`, `cue`, `confirmed`, `verdicts`, `label`, `elimination`, `result`,
-    `option_text`, `bare`, `only_number` or `whole`. Where value is None it says why: `none`, `contradiction` or `unclosed_thought`.
+    `option_text`, `bare`, `only_number` or `whole`. Where value is None it says why: `none`, `contradiction` or
+    `unclosed_thought`.
     """
 
     value: str | None

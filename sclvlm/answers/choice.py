@@ -14,7 +14,7 @@ _CAUTION = (
     r"(?:(?:probably|most\s+likely|likely|definitely|certainly|clearly|presumably|surely|obviously|simply)\b[\s,:]*)?"
 )
 _LEAD = re.compile(
-    r"[\s\"'\[(<]*(?:(?:so|therefore|thus|hence|and|but|then|rather|yes|no)\b[\s,]+)?"
+    r"[\s\"'\[(<]*(?:(?:so|therefore|thus|hence|and|but|then|rather)\b[\s,]+|(?:yes|no)\b\s*[,.:;-]\s*)?"
     rf"{_CAUTION}(?:(?:i\s+(?:think|believe|guess|suppose)|it\s+is|it's|it\s+(?:should|must)\s+be)\b[\s,:]*)?{_CAUTION}"
     r"(?:(?:the|my|this|it|final|correct|best|right|only|previous|initial|original|first|earlier)\s+){0,3}"
     r"(?:(?:answer|option|choice|letter|response|label)s?\b\s*(?:is\b|was\b|of\b|would\s+be\b)?\s*[:=]?|is\b\s*:?)?"
@@ -24,8 +24,8 @@ _LEAD = re.compile(
 """Words before an answer that belong to the sentence, not to the answer."""
 
 _PROSE = re.compile(
-    r"(?:because|since|as|for|due|which|with|given|is|and|but|based|not|instead|rather|over"
-    r"|the\s+(?:correct|right|best|better)|it\s+is|to\b(?=\s+[A-Z]\b)|选项|项|[\u4e00-\u9fff]+)(?:\b|(?<=\W)|\s|$)",
+    r"(?:because|since|as|for|here|though|due|which|with|given|is|and|but|based|not|instead|rather|over"
+    r"|the\s+(?:correct|right|best|better|\w+\s+(?:answer|choice|option|fit)\b)|it\s+is|to\b(?=\s+[A-Z]\b)|选项|项|[\u4e00-\u9fff]+)(?:\b|(?<=\W)|\s|$)",
     re.IGNORECASE,
 )
 _REASON = re.compile(r"\s*,?\s+(?:because|since|as)\b")
@@ -89,9 +89,9 @@ class ChoiceReader:
         )
         self._verdict = re.compile(
             rf"(?:^|(?<=[{{.;,\n|]\s)|(?<=[{{.;,\n|])|(?<=\s)(?=\(?(?:{some})[).:]\s))[ \t]{{0,4}}"
-            rf"(?:[Oo]ption\s)?[\"'(]?({some})(?![\w'](?!\s?:))[\"']?\s?[).:|]*\s{{0,3}}"
+            rf"(?:[Oo]ption\s)?[\"'(]?({some})(?!\w|'(?!\s?:))[\"']?\s?[).:|]*\s{{0,3}}"
             r"(?:|[^.,;\n:|]{0,60}?[\W_]{1,4})(?:is\s)?"
-            r"(?:(?P<wrong>incorrect|not\scorrect|wrong|false|no|错误|不正确|[✗✘❌×])|correct|right|true|yes|正确|[✓✔✅])(?![\w-])",
+            r"(?:(?P<wrong>incorrect|not\scorrect|wrong|false|no|错误|不正确|[✗✘✖❌×])|correct|right|true|yes|正确|[✓✔✅])(?![\w-])",
             re.IGNORECASE | re.MULTILINE,
         )
 

@@ -123,7 +123,7 @@ def _fold_char(char: str) -> str:
     """One character in its plain form. 10² becomes 10^2, not 102, and 2½ becomes 2 1/2, not 21/2."""
     if char in _QUOTES_AND_DASHES:
         return _QUOTES_AND_DASHES[char]
-    if unicodedata.category(char) == "Cf":
+    if unicodedata.category(char) == "Cf" or char == "\ufe0f":  # ✔ as a picture
         return ""
     plain = unicodedata.normalize("NFKC", char)
     decomposition = unicodedata.decomposition(char)
@@ -166,7 +166,7 @@ def _mathematics(match: re.Match[str]) -> str:
 
 
 def _without_markdown(text: str) -> str:
-    """Emphasis, code marks, bullets, struck text and boxes left unchecked go; headings stay, since ## may mark the answer."""
+    """Emphasis, code marks, bullets, struck text, unchecked boxes go; headings stay, since ## may mark the answer."""
     if "~~" in text:
         text = _STRUCK.sub(" ", text)
     if _CHECKED.search(text):

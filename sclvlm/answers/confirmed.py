@@ -21,17 +21,17 @@ _CONFIRMED = re.compile(
     rf"(?:\s(?:is|was|remains|seems|appears\sto\sbe|stays)|'s)\b{_STILL}\s(?:correct|right|accurate|valid|unchanged)\b"
     rf"|\b(?:{_NAME}(?:\s\(?\w\)?)?|it|that|which)\s(?:still\s)?(?:stands|holds)\b"
     r"|\b(?:stand|stick|stay|standing|sticking|staying|go)\s(?:by|with|to)\s|\b(?:keep|maintain|confirm|reaffirm|retain)(?:s|ing)?\s"
-    rf"(?:my|the|that|this|it)\b|\bi\swas\sright\b|\bstill\s(?:confident|think|believe|certain|sure)\b|\b(?:no|nothing)\s(?:\w+\s){{0,4}}(?:change|correct|correction|revision)",
+    rf"(?:my|the|that|this|it)\b|\bi\swas\sright\b|\b(?:do(?:es)?|did|will|would)(?:n't|\snot)\schange\b|\bstill\s(?:confident|think|believe|certain|sure)\b|\b(?:no|nothing)\s(?:\w+\s){{0,4}}(?:change|correct|correction|revision)",
     re.IGNORECASE,
 )
-_STANDS = re.compile(r"\s(?:stands|holds|remains|is|was)\b", re.IGNORECASE)
+_STANDS = re.compile(r"\s(?:stands|holds|remains|is|was|do(?:es)?|did|will)\b", re.IGNORECASE)
 _TAKEN_BACK = re.compile(
     r"n't\b|\bnot\b|\bno\slonger\b|\bnever\b|\bcannot\b|\bif\b|\bwhether\b|\b(?:might|may|could)\b|\bwrong\b|\bincorrect\b"
     r"|\bmista\w+|\berrors?\b|\binstead\b|\?",
     re.IGNORECASE,
 )
 _NO_FAULT = re.compile(
-    r"\b(?:no|any|without)\s(?:mistakes?|errors?|issues?)\b|\b(?:do(?:es)?n't|do(?:es)?\snot|not|no)\s(?:need|see|find)\b",
+    r"\b(?:do(?:es)?|did|will|would)(?:n't|\snot)\schange\b|\b(?:no|any|without)\s(?:mistakes?|errors?|issues?)\b|\b(?:do(?:es)?n't|do(?:es)?\snot|not|no)\s(?:need|see|find)\b",
     re.IGNORECASE,
 )
 

@@ -20,7 +20,8 @@ _WORDS = r"""
       | let\sme\s(?:look|check|think|count)\sagain\b
       | (?:up)?on\s(?:re-?\w+|(?:closer|further|second|careful)\s(?:inspection|look|examination|review))\b
       | looking\s(?:again|closer|more\sclosely)\b
-      | (?:that|this)(?:'s|\sis|\swas)\s(?:not\s(?:right|correct)|wrong|incorrect|(?:a\s|an\s|my\s)(?:mistake|error))\b
+      | (?:it\swas|(?:that|this)(?:'s|\sis|\swas))
+      \s(?:not\s(?:right|correct)|wrong|incorrect|(?:a\s|an\s|my\s)(?:mistake|error))\b
       | i\s(?:take\sthat\sback|changed?\smy\smind)\b
     )
 """

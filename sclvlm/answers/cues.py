@@ -13,7 +13,10 @@ _NAME = (
     r"(?:answer|option|choice|response|letter|(?:correct|right|best|remaining)\s+one"
     r"|(?:statement|claim|assertion)(?=\s+is\b))"
 )
-_IS = r"(?:\s+(?:is|would\s+be|should\s+(?:be|have\s+been)|must\s+be|will\s+be|has\s+to\s+be|remains|stays)\b|'s\b|\s+(?:is|was)(?=n't))"
+_IS = (
+    r"(?:\s+(?:is|would\s+be|should\s+(?:be|have\s+been)|must\s+be|will\s+be|has\s+to\s+be|remains|stays)\b"
+    r"|'s\b|\s+(?:is|was)(?=n't))"
+)
 _FLAGS = re.IGNORECASE | re.VERBOSE | re.MULTILINE
 _CUE = re.compile(
     rf"""
@@ -22,7 +25,8 @@ _CUE = re.compile(
       | (?:\s+{_ADVERB})? {_IS}
         (?P<no>n't\b|\s+not\b|\s+neither\b|\s+no\s+longer\b|\s+anything\s+but\b)? \s*:?\s* )
     | \b(?:verdict|decision|selection|pick)\s*(?:=>|->|[:=])\s*
-    | \b(?:respuesta|resposta|risposta|r[ée]ponse|antwort)(?:\s+(?:correct[ae]?|corretta|certa|final))?\s+(?:es|é|è|est|ist)\s*:?\s*
+    | \b(?:respuesta|resposta|risposta|r[ée]ponse|antwort)(?:\s+(?:correct[ae]?|corretta|certa|final))?
+      \s+(?:es|é|è|est|ist)\s*:?\s*
     | \b(?:I|we)(?:'d|'ll)?\s+(?:(?:would|will|am|now|still|therefore|thus|finally|can|must|have\s+to)\s+){{0,2}}
       (?:choose|select|pick|prefer|guess|conclude|say|answer|opt\s+for)\b\s*
     | (?:(?:答案|选项|结果|结论)\s*\)?\s*(?:就|应该?|应当|还|便)?\s*(?P<no_zh>不|并非|并不)?\s*(?:是|为|选择?(?!项)|:)
@@ -32,28 +36,33 @@ _CUE = re.compile(
 )
 """What is said before an answer of any kind."""
 
-_LONE = r"""(?=(?:option\s+|choice\s+|answer\s+)?["'(]?(?-i:[A-Z])["')]?\s*(?:[.,;!]|$))"""
+_LONE = r"""(?=(?:option\s+|choice\s+|answer\s+|选项\s?)?["'(]?(?-i:[A-Z])["')]?\s*(?:[.,;!]|$))"""
 """A capital before a stop: a label, whatever the words before it."""
 
 _SHORT_CUE = re.compile(
     rf"""
     \banswer\s+(?:has\s+)?chang(?:ed|es)\s+to\b\s* | \blean(?:ing)?\s+towards?\b\s* | \bAns\b\s*[.:]\s*
     | \b(?:go|going)\s+with\b\s* | \bsettl(?:e|ing)\s+on\b\s* | \b(?:this|that|which)\s+makes\s+
+    | \bmak(?:es?|ing)\s+(?:it\s+)?(?=(?:option\s+)?["'(]?(?-i:[A-Z])["')]?\s*(?:[.,;!]|$|the\b))
     | \b(?:that|this|it)\s+should\s+(?:read|have\s+been)\s+ | ^\W{{0,4}}correct\s?:\s* {_LONE}
     | \bit\s+(?:should|must|has\s+to)\s+be\b(?!\s+(?:noted|clear|said))\s*
     | \b(?:chang|revis|correct|updat)(?:e|ing)\s+(?:(?:my|the|to|initial|previous|first|final)\s+){{0,3}}
       (?:answer|choice|response|selection)(?:\s+from\s+\S{{1,20}})?\s+to\b\s*
     | (?:^|(?<=[.!?,;]\s)) (?:so|thus|hence|therefore|then|that\s+means|which\s+means)\b[,:]?\s+(?:it(?:'s|\s+is)\s+)?
       (?=[("']?\w{{1,2}}[)"']?\s*(?:[.!]|$))
-    | \bnot\s+(?!only\b|just\b|sure\b|certain\b)\S[^.,;\n]{{0,25}}?(?:,[^.,;\n]{{1,40}})?,?\s+but\s+(?:rather\s+)?(?!i\b)
+    | \bnot\s+(?!only\b|just\b|sure\b|certain\b)\S[^.,;\n]{{0,25}}?
+      (?:,[^.,;\n]{{1,40}})?,?\s+but\s+(?:rather\s+)?(?!i\b)
     | \b(?:that\s+)?leav(?:es|ing)(?:\s+us)?(?:\s+(?:with|only))*\s+ | \bleft\s+with(?:\s+only)?\s+
-    | \b(?:matche?s|fits|corresponds?\s+to|points?\s+(?:to|towards?)|agrees?\s+with|consistent\s+with|favou?rs?|supports?
-        |in\s+favou?r\s+of|lean(?:ing)?|keep(?:ing)?|should\s+have\s+(?:said|answered|chosen|picked)|(?:argues?|decides?|speaks?)\s+for|suggests?|indicates?)\s+ {_LONE}
+    | \b(?:matche?s|fits|corresponds?\s+to|points?\s+(?:to|towards?)|agrees?\s+with|consistent\s+with|favou?rs?
+        |supports?|in\s+favou?r\s+of|lean(?:ing)?|keep(?:ing)?|should\s+have\s+(?:said|answered|chosen|picked)
+        |(?:argues?|decides?|speaks?)\s+for|suggests?|indicates?)\s+ {_LONE}
     | (?:^|(?<=[.!?:]\s)) (?:choose|select|pick)\s+ {_LONE}
     | (?<!(?-i:[A-Z])\s)(?<!(?-i:[A-Z])) (?:->|=>|∴)\s* {_LONE}
     | \bremaining\s+(?:option|choice|answer|one)s?\b\s*(?:is\b|,|:)?\s*
     | (?:(?P<no_pick>不|别|不应该?|不能|不会|没有)?(?:应该?|应当)?选(?:择|定)?(?!项)(?:的是)?
-      | 而是 | (?:应该?|应当)(?:是|为) | (?:所以|因此|故|那么)\s*(?:就|应该)?(?:是|为) | 认为(?:应该|应当)?(?:是|选)? ) \s*:?\s*
+      | 而是 | 改(?:为|成|选) | 即\s*{_LONE}
+      | (?:应该?|应当)(?:是|为) | (?:所以|因此|故|那么)\s*(?:就|应该)?(?:是|为)
+      | 认为(?:应该|应当)?(?:是|选)? ) \s*:?\s*
     """,
     _FLAGS,
 )
@@ -62,14 +71,16 @@ _SHORT_CUE = re.compile(
 _FIT = r"(?:best|better|well|the|what|all|perfectly|exactly)"
 _VERDICT = re.compile(
     r"""
-    \b(?:is|are|was|looks|seems|would\s+be|must\s+be)(?P<no>n't|\s+not)?\s+(?:(?:definitely|clearly|indeed|also|thus|far|much|slightly|somewhat|even)\s+)?
+    \b(?:is|are|was|looks|seems|would\s+be|must\s+be)(?P<no>n't|\s+not)?\s+
+    (?:(?:definitely|clearly|indeed|also|thus|far|much|slightly|somewhat|even)\s+)?
     (?:the\s+)?(?:(?:only|most|best)\s+)?
     (?: (?P<wrong>incorrect|wrong|false) | (?<=only\s)(?:option|choice|answer|one)\b
       | (?:correct|accurate|appropriate|true)\b
       | (?:right|best|final)\s+(?:answer|option|choice|one) | answer\b | likely\b(?=\W*$|[.,;!])
       | (?<=most\s)(?:plausible|probable|suitable|fitting|reasonable|logical|convincing|consistent|likely)\b
       | right\b(?=\W*$|[.,;!]|\s(?:because|since|as)\b) | best\b
-      | (?:better|closer|stronger|more\s+(?:likely|accurate|plausible|fitting|appropriate))(?=\s+(?:than|given|because|since|here)\b|[.,;!])
+      | (?:better|closer|stronger|more\s+(?:likely|accurate|plausible|fitting|appropriate))
+        (?=\s+(?:than|given|because|since|here)\b|[.,;!])
       | closer\s+to\s+(?:the\s+|what\s+)?(?:picture|image|photo|description|truth|is\s+shown)\b )
     | (?:选项|项)?\s*(?:是|才是|为)?\s*
       (?:(?P<wrong_zh>不(?:太|够)?(?:正确|对|合适|恰当|准确|合理|符合|成立)|错误|错)|(?:更|最|比较)?(?:合适|恰当|准确|合理)|(?:正确|符合|对(?=的|\s*[.,;!]|\s*$)))(?:的|答案)?(?!答案|选项)
@@ -81,9 +92,10 @@ _VERDICT = re.compile(
 _SHORT_VERDICT = re.compile(
     rf"""
     \b(?:fits|matches|describes|answers|works)\b(?=\W*$|[.,;!]|\s+{_FIT}\b)
-    | \b(?:explains|represents|captures|suits|reflects|fits|matches|describes)\b[^.,;\n]{{0,40}}\s(?:better|best)\b(?=\W*$|[.,;!])
+    | \b(?:explains|represents|captures|suits|reflects|fits|matches|describes)\b
+      [^.,;\n]{{0,40}}\s(?:better|best)\b(?=\W*$|[.,;!])
     | \b(?:remains|is\s+left)\b(?=\W*$|[.,;])
-    | \bis\s+what\s+(?:the|is|we)\b
+    | \bhas\s+the\s+(?:stronger|strongest|better|best)\b | \bis\s+what\s+(?:the|is|we)\b
     | \bis\s+(?:a|the)\s+(?:much\s+)?better\s+(?:answer|option|choice|fit|match|one)\b | \bis\s+the\s+(?:one|answer)\b
     | \b(?:is|would\s+be)\s+my\s+(?:final\s+)?(?:answer|choice|pick)\b | \bit\s+is(?=[.!]|\s*$)
     """,

@@ -19,7 +19,7 @@ _OUT = r"(?:ruled\sout|eliminated|excluded|discarded|dismissed|rejected|crossed\
 _RULED_OUT = rf"(?:{_BE}{_OUT}|\s?(?:选?项)?\s?(?:都|均|也|可以|可|被){{0,2}}\s?排除)"
 _WRONG = (
     rf"(?:{_BE}(?:incorrect|wrong|false|impossible|contradicted|inconsistent)\b"
-    rf"|\s(?:is|are|was|were|can|could|do|does|did|would){_NEGATED}|\s(?:fails?|contradicts?)\b"
+    rf"|\s(?:is|are|was|were|can|could|do|does|did|would){_NEGATED}|\s(?:fails?|contradicts?|lacks?)\b"
     r"|\s?(?:选?项)?\s?(?:都|均|也|是)?\s?(?:不(?=正确|对|符|是|成立|可能)|错))"
 )
 _RULES_OUT = (
@@ -33,6 +33,7 @@ _HOLDS = (
 _GOES_ON = r"(?![^.;\n]{0,80}?(?:\bnot\b|n't\b|\bwrong\b|\bincorrect\b|\bif\b|\?))"
 _SUPPOSED = re.compile(r"\b(?:if|whether|unless|might|may|could|perhaps|maybe)\b|如果|可能", re.IGNORECASE)
 _NOT_SO = re.compile(r"(?:n't|\b(?:not|never|cannot))\b[^,]*\Z|(?:不能|无法)[^,]*\Z", re.IGNORECASE)
+_ASKED = re.compile(r"[^.!?;\n]{0,100}\?")
 _NONE_FITS = re.compile(
     r"\bnone\s(?:of\s(?:them|these|the\s\w+|those)|is|are|fits?|matches)\b|\ball\s(?:of\s)?(?:them|these|the\s\w+|options)\s"
     r"(?:are|can)\b|都不",
@@ -93,6 +94,6 @@ class Elimination:
         found: set[str] = set()
         for match in pattern.finditer(text):
             before = clause_before(text, match.start())
-            if not _SUPPOSED.search(before) and not _NOT_SO.search(before):
+            if not (_SUPPOSED.search(before) or _NOT_SO.search(before) or _ASKED.match(text, match.end())):
                 found.update(*(self._one.findall(part) for part in match.groups() if part))
         return frozenset(found)

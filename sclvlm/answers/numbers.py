@@ -45,7 +45,8 @@ _NUMBER_PATTERN = rf"""
         (?![\d^/!]|[.,:-]\d|[eE][-+]?\d|\s?[π√]|(?:st|nd|rd|th|k)\b|[a-zA-Z]{{5}}|\s*[*^]\s*\d|\+(?!\s*\d)
          |\s?\d+\s?(?:feet|foot|ft|in|inch|inches|lbs?)\b)
       | (?P<compound>(?:{_WORD}|a)(?:\s{_LARGE})+(?:\s(?:and\s)?(?:{_WORD})(?:\s{_LARGE})*)+)(?![\w-])(?!\s+of\b)
-      | (?<!hundred\s)(?<!hundred\sand\s)(?<!thousand\s)(?<!thousand\sand\s)(?P<word>{_WORD}|(?<!half\s)a(?=\s(?:dozen|{_LARGE})\b))
+      | (?<!hundred\s)(?<!hundred\sand\s)(?<!thousand\s)(?<!thousand\sand\s)
+        (?P<word>{_WORD}|(?<!half\s)a(?=\s(?:dozen|{_LARGE})\b))
         (?:\s(?P<word_magnitude>dozen|{_LARGE})(?!\s(?:and\s)?(?:{_WORD})\b))?+
         (?![\w-])(?!\s+(?:{_LARGE}|of|another|more|half|third|quarter)\b)(?!(?<=one)\s+(?:that|who|which|on|in|is)\b))
     | (?<![第{_HAN_DIGIT}十百千万亿])(?P<han>[{_HAN_DIGIT}]?十?[{_HAN_DIGIT}]?)(?<=[{_HAN_DIGIT}十]){_MEASURED}
@@ -95,7 +96,9 @@ _EQUATIONS = re.compile(r"=[^=]*(?:\b(?:or|and)\b|,|;)[^=]*=")
 _RESULT = re.compile(
     rf"""
     (?:\b|(?=[等总一共合]))
-    (?: total\b(?:\s+(?:number|count|of|is))*(?:\s+(?!(?:{_WORD})\b)[a-z]{{1,15}}){{0,2}}(?:\s+is\b|\s+of\b)?
+    (?: total\b(?:\s+(?:number|count|of|is))*
+      (?:\s+(?!(?:{_WORD}|not|never|than|least|most|over|under)\b)[a-z]{{1,15}}){{0,2}}
+      (?:\s+is\b|\s+of\b)?
       | altogether | in\s+(?:all|total)
       | equals? | (?:we|you|i)\s+(?:get|have|obtain) | (?:which|this|that)\s+(?:gives|makes|leaves|is|equals)(?:\s+us)?
       | (?:plus|minus|times|divided\s+by|and|to|from|of)\s+\S{{1,10}}\s+(?:is|gives?|makes?|equals?|leaves?)(?:\s+us)?
@@ -212,11 +215,13 @@ def _total(text: str) -> Reading:
     told = _PARTS_FOLLOW.search(text)
     if told is None:
         return NOTHING
-    wholes = [_of_number(match) for match in _NUMBER.finditer(text[: told.start()])]
-    parts = [_of_number(match) for match in _NUMBER.finditer(text[told.end() :])]
-    if len(wholes) != 1 or len(parts) < 2 or NOTHING in (*wholes, *parts):
-        return NOTHING
-    return wholes[0] if sum(Decimal(*part) for part in parts) == Decimal(*wholes[0]) else NOTHING
+    whole, parts = _amounts(text[: told.start()]), _amounts(text[told.end() :])
+    is_total = len(whole) == 1 and len(parts) > 1 and sum(parts) == whole[0]
+    return frozenset({_decimal_string(whole[0])}) if is_total else NOTHING
+
+
+def _amounts(text: str) -> list[Decimal]:
+    return [Decimal(value) for match in _NUMBER.finditer(text) for value in _of_number(match)]
 
 
 def _which(match: re.Match[str]) -> str:
