@@ -29,6 +29,9 @@ _PROSE = re.compile(
     re.IGNORECASE,
 )
 _REASON = re.compile(r"\s*,?\s+(?:because|since|as)\b")
+_ARTICLE_LAST = re.compile(r"(?:\bis|\w's)\s+a\W*$")
+"""A sentence that broke off behind its article."""
+
 _REMARK = re.compile(
     r"\s*[(\[](?![^)\]\n]*\b(?:not|un\w+|no|low)\b)[^)\]\n]{0,40}(?:confiden\w+|certain\w*|\bsure|\blikely|%)[^)\]\n]{0,40}[)\]]\W*",
     re.IGNORECASE,
@@ -206,7 +209,7 @@ class ChoiceReader:
         """The label that is all of `line`. The prompt asks for a letter: a letter is a label first, a text second."""
         if pattern.fullmatch(line.strip(_AROUND)):
             return frozenset({self._labels[line.strip(_AROUND).casefold()]})
-        if not pattern.fullmatch(_inner(line)) or self._options.meant(line):
+        if not pattern.fullmatch(_inner(line)) or self._options.meant(line) or _ARTICLE_LAST.search(line):
             return NOTHING
         return frozenset({self._labels[_inner(line).casefold()]})
 

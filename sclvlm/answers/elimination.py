@@ -14,7 +14,10 @@ _READ = 8_000
 """Characters from the end that are read: no response weighs its options at greater length."""
 
 _NEGATED = r"(?:\s?not\b|n?'t\b)(?!\s(?:only|just|wrong|incorrect|false|ruled|excluded|eliminated|impossible))"
-_BE = r"(?:\s(?:both|all|also|can|could|must|should|is|are|was|were|be|therefore|thus|clearly|immediately)){1,4}\s"
+_BE = (
+    r"(?:\s(?:both|all|also|can|could|must|should|is|are|was|were|has|have|been|be|therefore|thus|clearly"
+    r"|immediately)){1,4}\s"
+)
 _OUT = r"(?:ruled\sout|eliminated|excluded|discarded|dismissed|rejected|crossed\sout)\b"
 _RULED_OUT = rf"(?:{_BE}{_OUT}|\s?(?:选?项)?\s?(?:都|均|也|可以|可|被){{0,2}}\s?排除)"
 _WRONG = (

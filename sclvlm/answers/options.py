@@ -128,7 +128,7 @@ class OptionTexts:
         both = [
             rf"\(?{re.escape(label)}\s?[).:]?\s{{0,3}}{text}" for label, text in zip(self._plain, texts, strict=True)
         ]
-        lists = [r"[^\w(]{1,6}(?:(?:or|and)\W{1,3})?".join(entries) for entries in (both, texts)]
+        lists = [r"[^\w(+=*]{1,6}(?:(?:or|and)\W{1,3})?".join(entries) for entries in (both, texts)]
         return re.compile(rf"(?<![\w'])\(?(?:{'|'.join(lists)})\)?(?![\w'])", re.IGNORECASE)
 
     @functools.cached_property

@@ -159,7 +159,7 @@ _BORDER = re.compile(r"[.!?](?=\s|$)|[;\n]|,\s|\s-\s|\b(?:but|however|although|t
 _SUPPOSITION = re.compile(r"\b(?:if|whether|unless|(?<!\bi\s)suppose|supposing|assum\w+)\b", re.IGNORECASE)
 _DOUBT = re.compile(
     r"\b(?:not|never|neither|nor|no|cannot|without|if|whether|unless|(?<!\bi\s)suppose|assum\w+|might|may|could|perhaps"
-    r"|maybe|possibly|initially|thought|wrong|incorrect|unlike|(?:rather|more)\s+than|instead\s+of|rul\w+\s+out|eliminat\w+"
+    r"|maybe|possibly|initially|thought|wrong|incorrect|mista\w+|unlike|(?:rather|more)\s+than|instead\s+of|rul\w+\s+out|eliminat\w+"
     r"|exclud\w+|other\s+than|disagree\w*|reject\w*|otherwise|doubt\w*|avoid\w*|discard\w*|dismiss\w*)\b|n't\b|不|没|非|可能|也许|排除|错",
     re.IGNORECASE,
 )

@@ -46,7 +46,7 @@ class YesNoReader:
     _NOT = re.compile(
         r"(?:absolutely\s+|of\s+course\s+|surely\s+)?not(?=\W*$|\s*[,.;:!])"
         r"|i\s+(?:don't|do\s+not)\s+(?:think|believe)\s+so\b|not\s+at\s+all\b(?!\s+(?:sure|certain|clear|easy))"
-        r"|not\s+(?:true|correct|the\s+case)\b(?![^.;\n]*?(?:\b(?:no|not|none|never)\b|n't\b))",
+        r"|not\s+(?:true|correct|the\s+case)\b(?![^.;\n]*?(?:\b(?:no|not|none|never|nobody|nothing|neither)\b|n't\b))",
         re.IGNORECASE,
     )
     """A denial of the question, unless it denies a denial."""
