@@ -19,6 +19,7 @@ RULED_OUT = [
     "Of these, only {d} fits.",
     "None but {d} fits.",
     "{a} is wrong, {b} doesn't fit, {c} is impossible. {d} is fine.",
+    "{a} is out of the question. So are {b} and {c}.",
     "排除{a}、{b}和{c}。",
 ]
 
@@ -119,6 +120,17 @@ COMPARED = [
     ("- [ ] carp\n- [x] trout\n- [ ] perch\n- [ ] eel", "B", "the box that is checked"),
     ('{"A": false, "B": true, "C": false, "D": false}', "B", "an object of verdicts"),
     ("B (90% confident)", "B", "a remark on how sure it is"),
+    ("B (trout)", "B", "a label beside its text in brackets"),
+    ("trout (C)", None, "a text beside another label in brackets"),
+    ("B. It could just as well be C.", None, "another answer that is as possible"),
+    ("It could also be C, but the spots say trout.", "B", "another answer that is then outdone"),
+    ("B. It could also be a young one.", "B", "something possible that is no answer"),
+    ("The fins look odd. C.", "C", "a last sentence that is a label"),
+    ("B. The fins look odd. C.", None, "a first and a last label"),
+    ("Carp would be golden. It is silver, so it's an eel.", "D", "what an option would be like"),
+    ("我认为原来的答案 C 是正确的。", "C", "a Chinese clause that ends with its label"),
+    ("A和C是正确的。", None, "a Chinese clause that ends with two labels"),
+    ("无法判断是B还是C。", None, "two labels in a Chinese question"),
     ("B (or maybe C)", None, "a remark that hedges"),
     ("Q: Which fish?\nA: B", "B", "the A of a question and its answer"),
     ("A: C", None, "a label beside another label"),
@@ -143,6 +155,7 @@ AMOUNTS = [
     ("The bridge is 2,500 metres long.", ["250 m", "2500 m"], "B", "a separator, and a unit by its name"),
     ("2500 miles", ["250 m", "2500 m"], None, "another unit"),
     ("Blue and red", ["red and blue", "red"], "A", "two words joined in the other order"),
+    ("Blue and red are what I see.", ["red and blue", "red"], "A", "the other order in a sentence"),
     ("Neither of them", ["both", "neither"], "B", "of them says nothing"),
     ("no gain", ["gain", "loss"], None, "an option denied by a determiner"),
 ]

@@ -14,7 +14,7 @@ from sclvlm.answers.choice import ChoiceReader
 from sclvlm.answers.cleaning import clean, spaced
 from sclvlm.answers.confirmed import confirmed
 from sclvlm.answers.corrections import Part, parts
-from sclvlm.answers.cues import cued
+from sclvlm.answers.cues import also_possible, cued
 from sclvlm.answers.echoes import said_once, without_instructions
 from sclvlm.answers.numbers import NumberReader
 from sclvlm.answers.passages import Reader, boxed, marked, unmarked
@@ -75,7 +75,9 @@ def _settled(said: str, thoughts: Sequence[Part], reader: Reader) -> Extraction:
             found = _overruled(found, read, thought)
         elif found != NONE and thought.withdraws:
             found = CONTRADICTION
-    return _read(said, reader) if found == NONE and len(thoughts) > 1 else found
+    if found == NONE and len(thoughts) > 1:
+        found = _read(said, reader)
+    return CONTRADICTION if found.value and also_possible(said, reader) - {found.value} else found
 
 
 def _overruled(before: Extraction, after: Extraction, thought: Part) -> Extraction:

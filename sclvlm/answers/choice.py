@@ -46,6 +46,9 @@ _REJECTED = re.compile(
 """What follows a label whose option the response turns down."""
 
 
+_CLOSING = re.compile(r"[.!?]\s+(\(?[A-Z]\)?)[.!]?\s*\Z")
+"""A last sentence that is nothing but a capital."""
+
 _CONCLUDED = re.compile(
     r"(?:[.!?]\s|\n)(?:so|thus|hence|therefore)\b,?\s*(?:it's\s|it\s(?:is|must\sbe)\s)?([^.!?\n]{1,80})[.!]?\s*\Z",
     re.IGNORECASE,
@@ -76,7 +79,7 @@ class ChoiceReader:
         self._label_upper = re.compile(rf"(?:{some})(?![\w'])")
         self._sign = re.compile(r"[\"')\]>]*\s*[).:\]]|[\"'\]>]+|\s*[-–](?=\s)")
         self._more = re.compile(
-            rf"\s*(?:,\s*(?:or|and)\b|,|/|&|\+|\bor\b|\band\b|或者?|和)\s*(?:both\s+|option\s+)?[\"'(]?({some})(?![\w'])(?!\s+(?!and\b|or\b)[a-z])"
+            rf"\s*(?:,\s*(?:or|and)\b|,|/|&|\+|\bor\b|\band\b|或者?|和|还是)\s*(?:both\s+|option\s+)?[\"'(]?({some})(?![\w'])(?!\s+(?!and\b|or\b)[a-z])"
         )
         self._another = re.compile(rf"(?<![\w'])[(]?({some})[).:](?=\s)")
         self._against = re.compile(
@@ -160,6 +163,8 @@ class ChoiceReader:
         if alone := NOTHING.union(*(self._alone(line, label) for line in lines)):
             return alone
         opened = [self._opening(line) for line in lines]
+        if closing := _CLOSING.search(text[-40:]):
+            opened.append(self._alone(closing[1], self._label_upper))
         first, last = (opened[0], opened[-1]) if opened else (NOTHING, NOTHING)
         contradictory = next((reading for reading in (first, last) if len(reading) > 1), NOTHING)
         if contradictory or len(frozenset().union(*opened)) != 1:
@@ -170,6 +175,9 @@ class ChoiceReader:
         """The whole response, or its first clause, is an option; else the one option it mentions at all."""
         if self._options.count and (len(NumberReader().exact(text)) > 1 or BOUND.search(text)):
             return NOTHING  # numbers that count several things
+        behind = self._trailing(text[-300:])
+        if len(behind) > 1:
+            return behind
         line = text.partition("\n")[0]
         opening = re.split(r"[,.;:!]\s|\n", text, maxsplit=1)[0]
         concluded = _CONCLUDED.search(text[-200:])
@@ -266,7 +274,7 @@ class ChoiceReader:
         sign = match and self._sign.match(line, match.end())
         if match and _REASON.match(line, match.end()):
             return frozenset({match[0]})
-        if match and _REMARK.fullmatch(line, match.end()):
+        if match and (_REMARK.fullmatch(line, match.end()) or self._in_brackets(line[match.end() :])):
             return self._leading(line, self._label_upper)
         if (match and self._affirmed(line[match.end() :]) == "") or (
             match and self._against.match(line, match.end() + 1)
@@ -277,6 +285,11 @@ class ChoiceReader:
         if _REJECTED.match(line, sign.end()):
             return NOTHING
         return self._leading(line, self._label_upper)
+
+    def _in_brackets(self, rest: str) -> bool:
+        """Whether an option's text in brackets is all that follows: `B (blue)`."""
+        inside = re.fullmatch(r"\s*[(\[]([^()\[\]\n]{1,80})[)\]]\W*", rest)
+        return inside is not None and bool(self._options.meant(inside[1]))
 
     def _trailing(self, content: str) -> Reading:
         """`blue (B)`: the label behind its text, checked against the text."""

@@ -53,9 +53,11 @@ _SHORT_CUE = re.compile(
     | \bnot\s+(?!only\b|just\b|sure\b|certain\b)\S[^.,;\n]{{0,25}}?
       (?:,[^.,;\n]{{1,40}})?,?\s+but\s+(?:rather\s+)?(?!i\b)
     | \b(?:that\s+)?leav(?:es|ing)(?:\s+us)?(?:\s+(?:with|only))*\s+ | \bleft\s+with(?:\s+only)?\s+
-    | \b(?:matche?s|fits|corresponds?\s+to|points?\s+(?:to|towards?)|agrees?\s+with|consistent\s+with|favou?rs?
+    | (?<!(?-i:[A-HJ-Z])\s)\b(?:matche?s|fits|corresponds?\s+to|points?\s+(?:to|towards?)|agrees?\s+with
+        |consistent\s+with|favou?rs?
         |supports?|in\s+favou?r\s+of|lean(?:ing)?|keep(?:ing)?|should\s+have\s+(?:said|answered|chosen|picked)
-        |(?:argues?|decides?|speaks?)\s+for|suggests?|indicates?)\s+ {_LONE}
+        |(?:argues?|decides?|speaks?)\s+for|suggests?|indicates?|leads?\s+to
+        |still\s+(?:think|believe)|(?:I've|I\s+have)\s+(?:chosen|picked|selected))\s+ {_LONE}
     | (?:^|(?<=[.!?:]\s)) (?:choose|select|pick)\s+ {_LONE}
     | (?<!(?-i:[A-Z])\s)(?<!(?-i:[A-Z])) (?:->|=>|∴)\s* {_LONE}
     | \bremaining\s+(?:option|choice|answer|one)s?\b\s*(?:is\b|,|:)?\s*
@@ -72,7 +74,7 @@ _FIT = r"(?:best|better|well|the|what|all|perfectly|exactly)"
 _VERDICT = re.compile(
     r"""
     \b(?:is|are|was|looks|seems|would\s+be|must\s+be)(?P<no>n't|\s+not)?\s+
-    (?:(?:definitely|clearly|indeed|also|thus|far|much|slightly|somewhat|even)\s+)?
+    (?:(?:definitely|clearly|indeed|also|thus|still|certainly|surely|therefore|probably|most\s+likely|far|much|slightly|somewhat|even)\s+)?
     (?:the\s+)?(?:(?:only|most|best)\s+)?
     (?: (?P<wrong>incorrect|wrong|false) | (?<=only\s)(?:option|choice|answer|one)\b
       | (?:correct|accurate|appropriate|true)\b
@@ -95,7 +97,7 @@ _SHORT_VERDICT = re.compile(
     | \b(?:explains|represents|captures|suits|reflects|fits|matches|describes)\b
       [^.,;\n]{{0,40}}\s(?:better|best)\b(?=\W*$|[.,;!])
     | \b(?:remains|is\s+left)\b(?=\W*$|[.,;])
-    | \bhas\s+the\s+(?:stronger|strongest|better|best)\b | \bis\s+what\s+(?:the|is|we)\b
+    | \bhas\s+the\s+(?:stronger|strongest|better|best)\b | \bis\s+what\s+(?:the|is|we|i(?:'d|\s+would|\s+see))\b
     | \bis\s+(?:a|the)\s+(?:much\s+)?better\s+(?:answer|option|choice|fit|match|one)\b | \bis\s+the\s+(?:one|answer)\b
     | \b(?:is|would\s+be)\s+my\s+(?:final\s+)?(?:answer|choice|pick)\b | \bit\s+is(?=[.!]|\s*$)
     """,
@@ -123,15 +125,24 @@ _NEGATION_BEFORE = re.compile(
 )
 _CONDITION_BEHIND = re.compile(r"[^.!?;\n]{0,300}(?:\?|\b(?:if|unless)\b)", re.IGNORECASE)
 _BUT = re.compile(r"\s*,?\s*\b(?:but(?:\s+rather)?|rather|it(?:'s|\s+is))\s+|\s*,\s*而是\s*", re.IGNORECASE)
-_OPENING = re.compile(r"\b(?:that|believe|think|see|since|because|balance|overall|opinion|view)\s+", re.IGNORECASE)
+_OPENING = re.compile(r"\b(?:that|why|believe|think|see|since|because|balance|overall|opinion|view)\s+", re.IGNORECASE)
 """Where a clause begins that a verdict is about: "I believe that B is correct"."""
 _HEADED = re.compile(
     r"^\W*(?:conclusion|summary|result|verdict|decision|judge?ment|evaluation|review|assessment)\s*:", re.IGNORECASE
 )
 """A name of the sentence that a verdict stands in."""
+_NAMED_LAST = re.compile(r"[\u4e00-\u9fff](?<![和与或及跟不非])\s*[(\"']?([A-Z])[)\"']?\s*$")
+"""The label that a Chinese clause ends with: 我认为之前的答案C."""
 _LAST_CUES = 32
 
 _WAVERING = 3
+
+
+_ALTERNATIVE = re.compile(
+    r"\b(?:could|might|may|can)\s+(?:also|well|just\s+as\s+well|equally|just\s+as\s+easily)\s+be\s+(?=\S)",
+    re.IGNORECASE,
+)
+_SENTENCE_GOES_ON = re.compile(r"[.!?]\s+\S|\n\s*\S|[,;]\s+(?:but|however|yet|though|so|still)\b", re.IGNORECASE)
 
 
 class Cue(NamedTuple):
@@ -165,6 +176,14 @@ def cued(text: str, reader: Reader) -> Reading:
     if len(same) >= _WAVERING:
         return same
     return last | {DENIED} if last & denied else last
+
+
+def also_possible(text: str, reader: Reader) -> Reading:
+    """What the response says last that the answer could be just as well."""
+    offers = list(_ALTERNATIVE.finditer(text))[-1:]
+    if not offers or _SENTENCE_GOES_ON.search(text, offers[0].end()):
+        return NOTHING
+    return reader.stated(text[offers[0].end() : offers[0].end() + 300])
 
 
 def _cues(text: str, reader: Reader) -> list[Cue]:
@@ -208,4 +227,6 @@ def _before(text: str, match: re.Match[str]) -> tuple[str, bool]:
     negations = [*match.groupdict().values(), _NEGATION_BEFORE.search(f"{before} ")]
     before = _HEADED.sub("", before, count=1)
     clause = _OPENING.split(before.rpartition(",")[2])[-1]
+    if named := _NAMED_LAST.search(clause):
+        clause = named[1]
     return clause, sum(map(bool, negations)) % 2 == 1

@@ -18,7 +18,10 @@ _BE = (
     r"(?:\s(?:both|all|also|can|could|must|should|is|are|was|were|has|have|been|be|therefore|thus|clearly"
     r"|immediately)){1,4}\s"
 )
-_OUT = r"(?:ruled\sout|eliminated|excluded|discarded|dismissed|rejected|crossed\sout)\b"
+_OUT = (
+    r"(?:ruled\sout|eliminated|excluded|discarded|dismissed|rejected|crossed\sout|off\sthe\stable"
+    r"|out\sof\sthe\squestion)\b"
+)
 _RULED_OUT = rf"(?:{_BE}{_OUT}|\s?(?:选?项)?\s?(?:都|均|也|可以|可|被){{0,2}}\s?排除)"
 _WRONG = (
     rf"(?:{_BE}(?:incorrect|wrong|false|impossible|contradicted|inconsistent)\b"
@@ -38,7 +41,7 @@ _SUPPOSED = re.compile(r"\b(?:if|whether|unless|might|may|could|perhaps|maybe)\b
 _NOT_SO = re.compile(r"(?:n't|\b(?:not|never|cannot))\b[^,]*\Z|(?:不能|无法)[^,]*\Z", re.IGNORECASE)
 _ASKED = re.compile(r"[^.!?;\n]{0,100}\?")
 _NONE_FITS = re.compile(
-    r"\bnone\s(?:of\s(?:them|these|the\s\w+|those)|is|are|fits?|matches)\b|\ball\s(?:of\s)?(?:them|these|the\s\w+|options)\s"
+    r"\bnone\s(?:of\s(?:them|these|the\s\w+|those)\s)?(?:is|are|fits?|match(?:es)?|seems?|works?)\b|\ball\s(?:of\s)?(?:them|these|the\s\w+|options)\s"
     r"(?:are|can)\b|都不",
     re.IGNORECASE,
 )
@@ -61,6 +64,7 @@ class Elimination:
         self._named = re.compile(rf"(?<![\w'])({some})(?=\)?\s{_HOLDS}\b|\)?\s?(?:[.,:;!)]|\Z))")
         self._ruled_out = re.compile(
             rf"({listed})(?={_RULED_OUT})|{_RULES_OUT}({listed})|\b(?:can|could)(?:\s?not|n?'t)\sbe\s({listed})"
+            rf"|{_OUT}[.;,]\s(?:and\s)?[Ss]o\s(?:is|are)\s({listed})"
         )
         self._wrong = re.compile(
             rf"({listed})(?={_WRONG})|\b[Nn]either\s({listed})|\b(?:[Nn]ot|nor|(?:nor|neither)\s(?:is|are|does|can))\s({label})"

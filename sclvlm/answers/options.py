@@ -52,6 +52,8 @@ class OptionTexts:
         texts: dict[str, set[str]] = {}
         for label, text in choices.items():
             texts.setdefault(bare(text), set()).add(label)
+        for text, labels in list(texts.items()):
+            texts.setdefault(" and ".join(reversed(text.split(" and "))), labels)  # the order says nothing
         self._texts = {text: frozenset(labels) for text, labels in texts.items() if text}
         self._amounts = _amounts(self._texts)
         self._labels = "|".join(map(re.escape, choices))
@@ -74,8 +76,7 @@ class OptionTexts:
             found := self._texts.get(said)
             or self._texts.get(bare(content.replace("-", "")))
             or self._texts.get(said.removesuffix("s"))
-            or self._texts.get(said.removesuffix(" of them"))
-            or self._texts.get(" and ".join(reversed(said.split(" and "))), NOTHING)
+            or self._texts.get(said.removesuffix(" of them"), NOTHING)
         ):
             return found
         if said in _YES_OR_NO and len(found := self._opening(said)) == 1:

@@ -160,7 +160,7 @@ _SUPPOSITION = re.compile(r"\b(?:if|whether|unless|(?<!\bi\s)suppose|supposing|a
 _DOUBT = re.compile(
     r"\b(?:not|never|neither|nor|no|cannot|without|if|whether|unless|(?<!\bi\s)suppose|assum\w+|might|may|could|perhaps"
     r"|maybe|possibly|initially|thought|wrong|incorrect|mista\w+|unlike|(?:rather|more)\s+than|instead\s+of|rul\w+\s+out|eliminat\w+"
-    r"|exclud\w+|other\s+than|disagree\w*|reject\w*|otherwise|doubt\w*|avoid\w*|discard\w*|dismiss\w*)\b|n't\b|不|没|非|可能|也许|排除|错",
+    r"|exclud\w+|other\s+than|disagree\w*|reject\w*|otherwise|doubt\w*|avoid\w*|discard\w*|dismiss\w*)\b|n't\b|不|没|非|无法|可能|也许|排除|错",
     re.IGNORECASE,
 )
 
@@ -172,6 +172,8 @@ _BUT_FOLLOWS = re.compile(r"[,;.]?\s*(?:but|however|yet)\b", re.IGNORECASE)
 """What seems so, but is not."""
 
 
+_HYPOTHETICAL = re.compile(r"\s+would\b(?!\s+be\s+(?:my|the)\b)", re.IGNORECASE)
+"""What an option would look like: "granite would be speckled"."""
 _ELSE = re.compile(r"\b(?:rather|other|more)\s+than\b|\binstead\s+of\b|\bas\s+opposed\s+to\b|\bunlike\b", re.IGNORECASE)
 """What denies only what follows it."""
 _CONCEDED = re.compile(
@@ -195,6 +197,8 @@ def doubted(text: str, start: int, end: int) -> bool:
     border = _BORDER.search(after)
     rest = _ELSE.split(after[: border.start()] if border else after, maxsplit=1)[0]
     if border and _BUT_FOLLOWS.match(after, border.start()) and _APPEARANCE.search(before + rest):
+        return True
+    if _HYPOTHETICAL.match(text, end):
         return True
     return bool(_DOUBT.search(before) or _DOUBT.search(rest) or (border and border[0] == "?"))
 

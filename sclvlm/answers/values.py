@@ -39,7 +39,7 @@ class YesNoReader:
         r"(?P<yes>(?:yes|yeah|yep|true)\b(?!\s*['-]\w)|correct\b(?=\W*$|\s*[,.;!])|y(?=\W*$)"
         r"|(?:是的?|对的?|有的?|正确)(?=\W*$|\s*[,.;:!\n]))"
         r"|(?P<no>(?:no|nope|false)\b(?=\W*$|\s*[,.;:!\n\"')\]]|\s+-\s|\s+(?:and|or)\s+yes\b|\s*/"
-        r"|\s+(?:it|there|he|she|they|this|that|these|those|the|i|we|you|because|since|as)\b)"
+        r"|\s+(?:it|there|he|she|they|this|that|these|those|the|i|we|you|because|since|as|to\s+(?:this|that|the|your))\b)"
         r"|incorrect\b(?=\W*$|\s*[,.;!])|n(?=\W*$)|(?:否|不是的?|不|没有|不对|不正确|错误?)(?=\W*$|\s*[,.;:!\n]))",
         re.IGNORECASE,
     )
