@@ -126,6 +126,12 @@ PIECES += [
     "A. red B. blue ",
     "please answer ",
     "total ",
+    "is ruled out ",
+    "my first answer was ",
+    "it could also be ",
+    "only A ",
+    "not A, ",
+    "C (90% ",
 ]
 
 

@@ -188,7 +188,13 @@ class ChoiceReader:
         ):
             return found
         lead, mentioned = self._leading(line, self._label_upper), self._options.mentioned(text)
-        return lead | mentioned if mentioned or len(lead) > 1 else NOTHING
+        if mentioned or len(lead) > 1:
+            return lead | mentioned
+        return self._counted(text) if self._options.unitless else NOTHING
+
+    def _counted(self, text: str) -> Reading:
+        """The option that is the only number of a short response: "there are none" is 0."""
+        return NOTHING.union(*map(self._options.meant, NumberReader().only(text)))
 
     def result(self, text: str) -> Reading:
         """Where all options are numbers: the one that a sum, a total or a conclusion is said to be."""

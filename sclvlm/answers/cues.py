@@ -20,7 +20,7 @@ _IS = (
 _FLAGS = re.IGNORECASE | re.VERBOSE | re.MULTILINE
 _CUE = re.compile(
     rf"""
-    (?<!each\s)(?<!every\s)(?<!per\s)\b{_NAME}(?:\s+{_ADVERB})? (?:\s+(?:to|for|of|about)\s+[^.?!:;\n]{{1,60}}?)?
+    \b(?=[aocrlbs])(?<!each\s)(?<!every\s){_NAME}(?:\s+{_ADVERB})? (?:\s+(?:to|for|of|about)\s+[^.?!:;\n]{{1,60}}?)?
     (?: \s*(?:=>|->|[:=]|-(?=\s))\s*
       | (?:\s+{_ADVERB})? {_IS}
         (?P<no>n't\b|\s+not\b|\s+neither\b|\s+no\s+longer\b|\s+anything\s+but\b)? \s*:?\s* )
@@ -53,13 +53,13 @@ _SHORT_CUE = re.compile(
     | \bnot\s+(?!only\b|just\b|sure\b|certain\b)\S[^.,;\n]{{0,25}}?
       (?:,[^.,;\n]{{1,40}})?,?\s+but\s+(?:rather\s+)?(?!i\b)
     | \b(?:that\s+)?leav(?:es|ing)(?:\s+us)?(?:\s+(?:with|only))*\s+ | \bleft\s+with(?:\s+only)?\s+
-    | (?<!(?-i:[A-HJ-Z])\s)\b(?:matche?s|fits|corresponds?\s+to|points?\s+(?:to|towards?)|agrees?\s+with
-        |consistent\s+with|favou?rs?
-        |supports?|in\s+favou?r\s+of|lean(?:ing)?|keep(?:ing)?|should\s+have\s+(?:said|answered|chosen|picked)
-        |(?:argues?|decides?|speaks?)\s+for|suggests?|indicates?|leads?\s+to
-        |still\s+(?:think|believe)|(?:I've|I\s+have)\s+(?:chosen|picked|selected))\s+ {_LONE}
+    | \b(?=[acdefiklmprsu])(?<!(?-i:[A-HJ-Z])\s)
+      (?:matche?s|fits|corresponds?\s+to|points?\s+(?:to|towards?)|agrees?\s+with|consistent\s+with|favou?rs?|supports?
+        |in\s+favou?r\s+of|lean(?:ing)?|keep(?:ing)?|should\s+have\s+(?:said|answered|chosen|picked)
+        |(?:argues?|decides?|speaks?)\s+for|suggests?|indicates?|leads?\s+to|still\s+(?:think|believe)
+        |(?:revised|changed|corrected|updated)\s+to|(?:I've|I\s+have)\s+(?:chosen|picked|selected))\s+ {_LONE}
     | (?:^|(?<=[.!?:]\s)) (?:choose|select|pick)\s+ {_LONE}
-    | (?<!(?-i:[A-Z])\s)(?<!(?-i:[A-Z])) (?:->|=>|∴)\s* {_LONE}
+    | (?:(?:->|=>)(?<!(?-i:[A-Z])\s..)(?<!(?-i:[A-Z])..)|∴)\s* {_LONE}
     | \bremaining\s+(?:option|choice|answer|one)s?\b\s*(?:is\b|,|:)?\s*
     | (?:(?P<no_pick>不|别|不应该?|不能|不会|没有)?(?:应该?|应当)?选(?:择|定)?(?!项)(?:的是)?
       | 而是 | 改(?:为|成|选) | 即\s*{_LONE}

@@ -69,6 +69,11 @@ class OptionTexts:
         """Whether every option is a number, with or without a unit."""
         return NOTHING.union(*self._amounts.values()) == NOTHING.union(*self._texts.values())
 
+    @property
+    def unitless(self) -> bool:
+        """Whether every option is nothing but a number."""
+        return all(_NUMBER.fullmatch(text) for text in self._texts)
+
     def meant(self, content: str) -> Reading:
         """The options whose text, or whose number among numbers with units, is all of `content`."""
         said = bare(content)

@@ -172,6 +172,12 @@ _BUT_FOLLOWS = re.compile(r"[,;.]?\s*(?:but|however|yet)\b", re.IGNORECASE)
 """What seems so, but is not."""
 
 
+_ITEM = r"[\w'-]+(?:\s[\w'-]+){0,3}"
+_NEGATED_LIST = re.compile(
+    rf"(?:n't|\b(?:not|neither|no))\s{_ITEM}(?:,\s{_ITEM})*,?\s(?:(?:or|nor|an?|the)\s){{0,2}}$", re.I
+)
+_OR = re.compile(r"\b(?:or|nor)\b", re.IGNORECASE)
+"""A list of what is not: "it isn't red, green or blue"."""
 _HYPOTHETICAL = re.compile(r"\s+would\b(?!\s+be\s+(?:my|the)\b)", re.IGNORECASE)
 """What an option would look like: "granite would be speckled"."""
 _ELSE = re.compile(r"\b(?:rather|other|more)\s+than\b|\binstead\s+of\b|\bas\s+opposed\s+to\b|\bunlike\b", re.IGNORECASE)
@@ -198,7 +204,9 @@ def doubted(text: str, start: int, end: int) -> bool:
     rest = _ELSE.split(after[: border.start()] if border else after, maxsplit=1)[0]
     if border and _BUT_FOLLOWS.match(after, border.start()) and _APPEARANCE.search(before + rest):
         return True
-    if _HYPOTHETICAL.match(text, end):
+    if _HYPOTHETICAL.match(text, end) or (
+        _NEGATED_LIST.search(sentence) and _OR.search(sentence + text[end : end + 40])
+    ):
         return True
     return bool(_DOUBT.search(before) or _DOUBT.search(rest) or (border and border[0] == "?"))
 
