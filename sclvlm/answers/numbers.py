@@ -56,6 +56,7 @@ _NUMBER = re.compile(_NUMBER_PATTERN, _FLAGS)
 _MONTH = "january|february|march|april|may|june|july|august|september|october|november|december"
 _LESS_OR_MORE = r"\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|larger|smaller|other)\s+than)"
 BOUND = re.compile(rf"{_LESS_OR_MORE}\s+(?:[-+]?\d|(?:{_WORD})\b)", re.IGNORECASE)
+"""A number that only bounds the answer."""
 _NOT_A_VALUE = re.compile(
     rf"(?:{_LESS_OR_MORE}|\b(?:over|under|up\s+to|above|below)"
     r"|\b(?:image|figure|fig\.?|picture|photo|panel|question|step|option|example|page|no\.)|[<≥≤#]|(?<![-=])>"
