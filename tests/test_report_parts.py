@@ -5,8 +5,8 @@ from pathlib import Path
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sclvlm.reporting.build import gallery_share
 from sclvlm.reporting.charts import scale_over
+from sclvlm.reporting.gallery import gallery_share
 from sclvlm.reporting.html import data_url
 from sclvlm.reporting.markdown import escaped, fenced
 from sclvlm.reporting.wording import p_value, percent, points

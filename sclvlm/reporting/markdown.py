@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from sclvlm.audit import tables
+from sclvlm.audit import Audit, tables
 from sclvlm.metrics import RunSummary, Which
 from sclvlm.records import Transition
-from sclvlm.reporting.schema import Curve, Example, Gallery, OfficialRow, Report, Shown, Slice
+from sclvlm.reporting.schema import Curve, Example, Names, OfficialRow, Report, Shown, Slice
 from sclvlm.reporting.sentences import findings_sentences, pairs_sentence
 from sclvlm.reporting.tables import flow_table, shift_blocks
 from sclvlm.reporting.tables import table as _table
 from sclvlm.reporting.wording import (
     FINDING,
     OFFICIAL_GUIDE,
-    RUNS,
+    answers_of,
+    bound,
     drawn_from,
     fact_text,
     format_caution,
     gain,
+    heading,
     official,
     p_value,
     percent,
@@ -35,32 +37,43 @@ from sclvlm.reporting.wording import (
 
 def render_markdown(report: Report) -> str:
     """The whole report; image links are the paths the report holds."""
-    main = report.main
+    main, names = report.main, _escaped_names(report)
     blocks = [
         f"# {escaped(report.title)}",
         f"**{escaped(report.headline.sentence)}**",
+        *([escaped(report.noise.sentence)] if report.noise else []),
         format_caution(main.comparison(report.headline.turn)),
         *(escaped(note) for note in report.notes),
-        "## Before and after",
+        f"## {escaped(heading(report.names))}",
         _comparisons(report),
         *(line for turn in report.turns for line in findings_sentences(report.slices, turn)),
         reading_guide(report.settings),
         *_official(report),
         *_self_correction(report),
-        f"## Before to after, first turn, {escaped(questions(main.name))}",
-        _transitions(main.first.transitions, "before", "after"),
-        *map(flow_table, report.flows),
+        f"## {' to '.join(answers_of(names)[:1] + names[1:])}, first turn, {escaped(questions(main.name))}",
+        _transitions(main.first.transitions, *names),
+        *(flow_table(flow, names) for flow in report.flows),
         "## Readability and length",
         _readability(report),
-        *shift_blocks(report.shifts),
+        *shift_blocks(report.shifts, names),
         *_habits(report),
-        *_pairs(report),
-        *_audit(report),
-        *_training(report.training),
-        *_gallery(report.gallery),
+        *(block for each in report.learning for block in _pairs(each.pair_counts, _of(each.run))),
+        *(block for each in report.learning for block in _audit(each.audit, _of(each.run))),
+        *(block for each in report.learning for block in _training(each.training, _of(each.run))),
+        *_gallery(report),
         *_reproduction(report),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _escaped_names(report: Report) -> Names:
+    then, now = report.names
+    return escaped(then), escaped(now)
+
+
+def _of(run: str) -> str:
+    """What a heading says of whose it is; nothing of the one run of a report before and after training."""
+    return f": {escaped(run)}" if run else ""
 
 
 def escaped(text: str) -> str:
@@ -81,19 +94,20 @@ def _comparisons(report: Report) -> str:
         "slice",
         "turn",
         "n",
-        "before",
-        "after",
+        *_escaped_names(report),
         "difference",
         "p",
         "Holm",
+        *(["another seed"] if report.noise else []),
         "format",
         "content",
         "finding",
     )
-    return _table(header, (_comparison_row(part, turn) for part in report.slices for turn in report.turns))
+    repeated = report.noise is not None
+    return _table(header, (_comparison_row(part, turn, repeated) for part in report.slices for turn in report.turns))
 
 
-def _comparison_row(part: Slice, turn: Which) -> tuple[str, ...]:
+def _comparison_row(part: Slice, turn: Which, repeated: bool) -> tuple[str, ...]:
     found = part.comparison(turn)
     return (
         escaped(part.name),
@@ -104,6 +118,7 @@ def _comparison_row(part: Slice, turn: Which) -> tuple[str, ...]:
         f"{points(found.difference)} {range_of(found.interval, signed=True)}",
         p_value(found.p_value),
         p_value(part.holm(turn)),
+        *([bound(part.floor(turn))] if repeated else []),
         gain(found.format),
         gain(found.content),
         FINDING[part.finding(turn)],
@@ -114,7 +129,7 @@ def _official(report: Report) -> Iterator[str]:
     if report.official:
         yield "## Official figures"
         yield OFFICIAL_GUIDE
-        columns = [f"{run}, {turn} turn" for run in RUNS for turn in report.turns]
+        columns = [f"{run}, {turn} turn" for run in _escaped_names(report) for turn in report.turns]
         yield _table(("benchmark", "figure", *columns), map(_official_row, report.official))
 
 
@@ -128,8 +143,8 @@ def _self_correction(report: Report) -> Iterator[str]:
         return
     main = report.main
     yield f"## First to last turn, {escaped(questions(main.name))}"
-    for name, run in zip(RUNS, (main.before, main.after), strict=True):
-        yield f"### {name.capitalize()}"
+    for name, run in zip(answers_of(_escaped_names(report)), (main.before, main.after), strict=True):
+        yield f"### {name}"
         yield _transitions(run.transitions, "first turn", "last turn")
         yield _decomposition(run)
 
@@ -163,41 +178,42 @@ def _readability(report: Report) -> str:
             f"{turn.mean_tokens:.1f}",
         )
         for part in report.overall
-        for name, run in zip(RUNS, (part.before, part.after), strict=True)
+        for name, run in zip(_escaped_names(report), (part.before, part.after), strict=True)
         for index, turn in enumerate(run.turns, start=1)
     )
     return _table(("slice", "run", "turn", "unparsed", "mean response tokens"), rows)
 
 
 def _habits(report: Report) -> Iterator[str]:
-    for heading, name, shares in (
+    for title, name, shares in (
         ("Options chosen", "option", report.options),
         ("How answers were read", "rule", report.readings),
     ):
         if shares:
-            yield f"## {heading}"
-            yield _table((name, *RUNS), ((escaped(row.option), rate(row.before), rate(row.after)) for row in shares))
+            header = (name, *_escaped_names(report))
+            yield f"## {title}"
+            yield _table(header, ((escaped(row.option), rate(row.before), rate(row.after)) for row in shares))
 
 
-def _pairs(report: Report) -> Iterator[str]:
-    if report.pair_counts:
-        yield "## Preference pairs"
-        if made := pairs_sentence(report.pair_counts):
+def _pairs(counts: Mapping[str, int] | None, of: str) -> Iterator[str]:
+    if counts:
+        yield f"## Preference pairs{of}"
+        if made := pairs_sentence(counts):
             yield escaped(made)
-        yield _table(("what", "count"), ((escaped(k), f"{v:,}") for k, v in report.pair_counts.items()))
+        yield _table(("what", "count"), ((escaped(k), f"{v:,}") for k, v in counts.items()))
 
 
-def _audit(report: Report) -> Iterator[str]:
-    if report.audit:
-        yield "## Audit of the training records"
-        for table in tables(report.audit):
+def _audit(audit: Audit | None, of: str) -> Iterator[str]:
+    if audit:
+        yield f"## Audit of the training records{of}"
+        for table in tables(audit):
             yield f"### {table.heading}"
             yield _table(table.columns, ([escaped(cell) for cell in row] for row in table.rows))
 
 
-def _training(curves: Sequence[Curve]) -> Iterator[str]:
+def _training(curves: Sequence[Curve], of: str) -> Iterator[str]:
     if curves:
-        yield "## Training"
+        yield f"## Training{of}"
         yield _table(("quantity", "first", "last", "least", "most", "steps"), map(_curve_row, curves))
 
 
@@ -208,14 +224,14 @@ def _curve_row(curve: Curve) -> tuple[str, ...]:
     return (escaped(curve.name), *figures, steps + dropped)
 
 
-def _gallery(gallery: Gallery) -> Iterator[str]:
+def _gallery(report: Report) -> Iterator[str]:
     yield "## Changed answers"
-    yield drawn_from(gallery)
-    for example in gallery.examples:
-        yield from example_blocks(example)
+    yield drawn_from(report.gallery)
+    for example in report.gallery.examples:
+        yield from _example_blocks(example, answers_of(_escaped_names(report)))
 
 
-def example_blocks(example: Example, names: Sequence[str] = ("Before", "After")) -> Iterator[str]:
+def _example_blocks(example: Example, names: Names) -> Iterator[str]:
     """A question with its pictures and two answers to it, called by `names`."""
     yield f"### {example.change.capitalize()}: {escaped(example.question)}"
     yield from (f"![picture](<{quote(Path(image).as_posix())}>)" for image in example.images)

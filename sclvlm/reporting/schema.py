@@ -7,9 +7,14 @@ from math import nan
 from typing import Any, Literal
 
 from sclvlm.audit import Audit
-from sclvlm.metrics import Comparison, Finding, Rate, RunSummary, Statistic, Which
+from sclvlm.metrics import Comparison, Finding, NoiseFloor, Rate, RunSummary, Statistic, Which
 from sclvlm.records import LETTERS, Verdict
 from sclvlm.reporting.movements import Flow, Shift
+
+Names = tuple[str, str]
+"""What the two runs of a report are called."""
+
+BEFORE_AFTER: Names = ("before", "after")
 
 
 class SliceKind(StrEnum):
@@ -27,6 +32,8 @@ class Slice(Statistic):
 
     holm_first, holm_last: p-values adjusted over the slices of the same kind; None for all questions and
     for the kinds of answers, which were chosen beforehand. A finding goes by the adjusted p-value if any.
+    floor_first, floor_last: what another seed does to the run before, where a repeat was given; a difference that it
+    covers is within noise.
     """
 
     name: str
@@ -39,6 +46,8 @@ class Slice(Statistic):
     holm_last: float | None
     finding_first: Finding
     finding_last: Finding
+    floor_first: NoiseFloor | None = None
+    floor_last: NoiseFloor | None = None
 
     def comparison(self, turn: Which) -> Comparison:
         """Before against after at `turn`."""
@@ -52,6 +61,10 @@ class Slice(Statistic):
         """What the difference at `turn` amounts to."""
         return self.finding_first if turn == "first" else self.finding_last
 
+    def floor(self, turn: Which) -> NoiseFloor | None:
+        """What another seed does at `turn`."""
+        return self.floor_first if turn == "first" else self.floor_last
+
 
 class Headline(Statistic):
     """The one comparison that was chosen before looking, and what it says in a sentence."""
@@ -59,6 +72,13 @@ class Headline(Statistic):
     slice: str
     turn: Which
     finding: Finding
+    sentence: str
+
+
+class Noise(Statistic):
+    """What a repeat with another seed says about the headline. repeat: its name. The floors stand in the slices."""
+
+    repeat: str
     sentence: str
 
 
@@ -79,6 +99,15 @@ class Curve(Statistic):
     def range(self) -> tuple[float, ...]:
         """Least and greatest value, NaN when there is none."""
         return (min(self.values), max(self.values)) if self.values else (nan, nan)
+
+
+class Learning(Statistic):
+    """What the run called `run` learned from, and how its training went; what is not known is None or empty."""
+
+    run: str
+    pair_counts: dict[str, int] | None
+    audit: Audit | None
+    training: tuple[Curve, ...]
 
 
 class Shown(Statistic):
@@ -146,14 +175,18 @@ class Settings(Statistic):
 
 
 class Report(Statistic):
-    """Before and after, on the same questions.
+    """Two runs on the same questions: before and after training, or any two, which `names` then tells apart.
 
+    learned: pairs and training of each where two runs are compared; those of a single run stand in `pair_counts`,
+    `audit` and `training`.
     In memory `gallery` names images by absolute path, in report.json relative to its folder.
     """
 
     schema_version: Literal[1] = 1
     title: str
+    names: Names = BEFORE_AFTER
     headline: Headline
+    noise: Noise | None = None
     notes: tuple[str, ...]
     settings: Settings
     slices: tuple[Slice, ...]
@@ -165,6 +198,7 @@ class Report(Statistic):
     pair_counts: dict[str, int] | None
     audit: Audit | None = None
     training: tuple[Curve, ...]
+    learned: tuple[Learning, ...] = ()
     gallery: Gallery
     provenance: dict[str, Any]
 
@@ -178,6 +212,12 @@ class Report(Statistic):
         """First and last, or the first alone when nothing was reviewed."""
         reviewed = any(len(run.turns) > 1 for part in self.slices for run in (part.before, part.after))
         return ("first", "last") if reviewed else ("first",)
+
+    @property
+    def learning(self) -> tuple[Learning, ...]:
+        """What was learned from, by run; the one run of a report before and after training has no name here."""
+        own = Learning(run="", pair_counts=self.pair_counts, audit=self.audit, training=self.training)
+        return self.learned or (own,)
 
     @property
     def overall(self) -> tuple[Slice, ...]:

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from sclvlm.metrics import Finding, Which
-from sclvlm.reporting.movements import Shift
-from sclvlm.reporting.schema import Slice, SliceKind
+from sclvlm.reporting.movements import Flow, Shift
+from sclvlm.reporting.schema import Names, Slice, SliceKind
 from sclvlm.reporting.wording import TURN, percent, points, range_of
 
 PLURAL = {SliceKind.BENCHMARK: "benchmarks", SliceKind.CATEGORY: "categories", SliceKind.CUSTOM: "further slices"}
@@ -16,12 +16,13 @@ QUANTITY = {"unparsed": "unparsed answers", "tokens": "tokens in a response"}
 
 SHIFT = {Finding.GAIN: "more, beyond noise", Finding.LOSS: "fewer, beyond noise", Finding.NOISE: "within noise"}
 
-FLOW = {
-    "training": ("before", "after"),
-    "review before": ("before, first turn", "before, last turn"),
-    "review after": ("after, first turn", "after, last turn"),
-}
-"""What stands on the left and on the right of a flow."""
+
+def ends_of(flow: Flow, names: Names) -> tuple[str, str]:
+    """What stands on the left and on the right of a flow."""
+    if flow.step == "training":
+        return names
+    run = names[flow.step == "review after"]
+    return f"{run}, first turn", f"{run}, last turn"
 
 
 def findings_sentences(slices: Iterable[Slice], turn: Which) -> list[str]:

@@ -6,10 +6,8 @@ from typing import Any
 
 import yaml
 
-from sclvlm.metrics import ALPHA, Comparison, Finding, Gain, Interval, Rate, Which
-from sclvlm.reporting.schema import Gallery, OfficialRow, Settings
-
-RUNS = ("before", "after")
+from sclvlm.metrics import ALPHA, Comparison, Finding, Gain, Interval, NoiseFloor, Rate, Which
+from sclvlm.reporting.schema import BEFORE_AFTER, Gallery, Names, OfficialRow, Settings
 
 TURN = {"first": "first turn", "last": "last turn"}
 
@@ -84,24 +82,76 @@ def evidence(comparison: Comparison, settings: Settings) -> str:
     )
 
 
-def headline_sentence(name: str, turn: Which, comparison: Comparison, settings: Settings) -> str:
-    """What the comparison says, and no more than that."""
+def headline_sentence(
+    name: str,
+    turn: Which,
+    comparison: Comparison,
+    settings: Settings,
+    finding: Finding,
+    names: Names,
+    adjusted: str = "",
+) -> str:
+    """What the comparison says, and no more than that. adjusted: what is to be said behind the p-value."""
     before, after = percent(comparison.before.value), percent(comparison.after.value)
     where = f"on {questions(name)} ({TURN[turn]}, n = {comparison.n:,})"
-    found = evidence(comparison, settings)
-    if comparison.finding is Finding.NOISE:
-        return f"Accuracy {where} was {before} before and {after} after: {found}. {noise(comparison)}"
-    verb = "rose" if comparison.finding is Finding.GAIN else "fell"
-    return f"Accuracy {where} {verb} from {before} to {after}: {found}."
+    found = evidence(comparison, settings) + adjusted
+    if finding is Finding.NOISE:
+        levels = (before, after) if names == BEFORE_AFTER else (f"{before} with", f"{after} with")
+        both = " and ".join(f"{value} {run}" for value, run in zip(levels, names, strict=True))
+        return f"Accuracy {where} was {both}: {found}. {noise(comparison)}"
+    if names == BEFORE_AFTER:
+        verb = "rose" if finding is Finding.GAIN else "fell"
+        return f"Accuracy {where} {verb} from {before} to {after}: {found}."
+    side = "higher" if finding is Finding.GAIN else "lower"
+    return f"Accuracy {where} is {side} with {names[1]} ({after}) than with {names[0]} ({before}): {found}."
 
 
 def noise(comparison: Comparison) -> str:
-    """That nothing can be claimed, and what could have been seen."""
+    """That nothing can be claimed, and what could have been seen where the comparison itself is the reason."""
     sentence = "This difference is within noise: it shows neither a gain nor a loss."
-    if comparison.detectable is None:
+    if comparison.detectable is None or comparison.finding is not Finding.NOISE:
         return sentence
     seen = f"{100 * comparison.detectable:.1f}"
     return f"{sentence} A true difference of {seen} points would be found four times in five."
+
+
+def bound(floor: NoiseFloor | None) -> str:
+    """`±4.1`, the points within which another seed stays; a dash where nobody knows."""
+    return "–" if floor is None else f"±{100 * floor.bound:.1f}"
+
+
+def noise_floor(floor: NoiseFloor, reference: str, repeat: str) -> str:
+    """What another seed alone did to the reference, and how far it may set two such runs apart."""
+    return (
+        f"Another seed of {reference} ({repeat}) changed the verdict of {floor.flips.count:,} of {floor.n:,} questions "
+        f"({rate(floor.flips)}) and accuracy by {points(floor.difference)} points; in "
+        f"{100 * (1 - ALPHA):g} of 100 such repeats a difference stays within {bound(floor)} points."
+    )
+
+
+def noise_sentence(floor: NoiseFloor, difference: float, reference: str, repeat: str) -> str:
+    """The same, and on which side of it a difference lies."""
+    found = (
+        "does not exceed this bound: another seed would do, it needs no better model."
+        if floor.covers(difference)
+        else "exceeds this bound: another seed alone would hardly make it."
+    )
+    return f"{noise_floor(floor, reference, repeat)} The difference of {points(difference)} points {found}"
+
+
+def heading(names: Names) -> str:
+    """`Before and after`, or `a and b` as the runs are called."""
+    return " and ".join(names) if names != BEFORE_AFTER else "Before and after"
+
+
+def minus(names: Names) -> str:
+    """`After minus before`, or `b minus a`."""
+    return f"{names[1]} minus {names[0]}" if names != BEFORE_AFTER else "After minus before"
+
+
+def answers_of(names: Names) -> Names:
+    """What stands over an answer of each run."""
+    return names if names != BEFORE_AFTER else ("Before", "After")
 
 
 def format_caution(comparison: Comparison) -> str:
