@@ -141,7 +141,42 @@ def evaluate(
         _execute(config, overrides, "evaluate", "evaluate" if redo else None, as_json=as_json, debug=debug)
 
 
-_verb("report", "Say what changed: report.json, .md and .html.", "sclvlm report configs/demo.yaml")
+@app.command()
+def report(
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TARGET... [section.key=value ...]",
+            help="A run's YAML file. Or two and more runs: directories, folders of graded answers in them, YAML files.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Where to write.", show_default="comparisons/A-vs-B")] = None,
+    shared: Annotated[bool, typer.Option("--shared", help="Compare only the questions that all were asked.")] = False,
+    noise: Annotated[Path | None, typer.Option(help="A repeat of the first run with another seed.")] = None,
+    redo: RedoThis = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Say what changed, before against after training, or between runs: report.json, .md and .html.
+
+    Of several runs the first is what the others are compared with.
+
+    Examples: `sclvlm report configs/demo.yaml`, `sclvlm report runs/demo runs/beta`,
+    `sclvlm report runs/demo/evaluate/before runs/demo runs/beta --noise runs/demo_seed1 --out comparison`
+    """
+    paths = [Path(each) for each in targets if not _is_override(each)]
+    overrides = [each for each in targets if _is_override(each)]
+    if len(paths) == 1 and not paths[0].is_dir() and not (out or shared or noise):
+        _execute(paths[0], overrides, "report", "report" if redo else None, as_json=as_json, debug=debug)
+    elif redo:
+        raise typer.BadParameter("a comparison is made anew every time: leave it out.", param_hint="--redo")
+    else:
+        _compare(paths, overrides, out=out, shared=shared, noise=noise, as_json=as_json, debug=debug)
+
+
+def _is_override(argument: str) -> bool:
+    return "=" in argument and not Path(argument).exists()
 
 
 @app.command()
@@ -221,6 +256,24 @@ def _rescore(config: Path, overrides: list[str] | None, *, as_json: bool, debug:
 
         if is_main():
             facts = rescore(load_config(config, overrides))
+            _print([facts] if as_json else facts, as_json=as_json)
+
+
+def _compare(
+    targets: list[Path],
+    overrides: list[str],
+    *,
+    out: Path | None,
+    shared: bool,
+    noise: Path | None,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    with _clear_errors(debug):
+        from sclvlm.comparing import Request, compare_runs
+
+        if is_main():
+            facts = compare_runs(Request(targets, overrides, out, shared, noise))
             _print([facts] if as_json else facts, as_json=as_json)
 
 

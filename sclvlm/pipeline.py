@@ -233,10 +233,10 @@ def report(job: Job) -> Facts:
         samples=by_id(questions_of(config)["evaluate before"].samples),
         before=before,
         after=after,
-        pair_counts=_read_json(run / "label" / "counts.json"),
+        pair_counts=read_json(run / "label" / "counts.json"),
         audit=audit_kept(config, pairs_file(config), run / "label" / "audit.json"),
-        training=_read_json(run / "train" / "history.json"),
-        provenance=_provenance(config),
+        training=read_json(run / "train" / "history.json"),
+        provenance=provenance(config),
         seed=config.run.seed,
         **settings.model_dump(),
     )
@@ -310,14 +310,16 @@ def _section(section: Any) -> Any:
     return section
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """What the JSON file `path` holds; None where there is no file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _provenance(config: Config) -> dict[str, Any]:
+def provenance(config: Config) -> dict[str, Any]:
+    """How the run of `config` was made, and how to make it again."""
     from sclvlm.reporting.repeating import commands
 
-    environment = _read_json(config.folder / "environment.json")
+    environment = read_json(config.folder / "environment.json")
     return {
         "command": f"sclvlm run {config.folder / 'config.yaml'}",
         "to make it again": commands(config.folder, environment),

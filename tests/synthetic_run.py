@@ -15,7 +15,7 @@ from sclvlm.grading import grade_trace
 from sclvlm.prompts import INITIAL, REVIEW, initial_message, review_message
 from sclvlm.records import GradedTrace, ModelRef, Sample, Trace, Turn
 from sclvlm.reporting import build_report, write_report
-from sclvlm.storage import write_records, write_text
+from sclvlm.storage import write_json, write_records, write_text
 
 COLORS = {"red": "#d9513c", "blue": "#3f74d1", "green": "#4b9b62", "yellow": "#e3b341", "violet": "#8a63c7"}
 MONTHS = ("March", "April", "May", "June")
@@ -199,3 +199,17 @@ def write_run(root: Path, count: int, *, seed: int = 0, pictures: int = 60, last
     )
     write_report(report, run / "report")
     return run
+
+
+def write_runs(root: Path, names: Iterable[str], count: int, *, last_words: str = "") -> Path:
+    """Runs called so, of as many test questions as told and different seeds, in root/runs; returns that folder."""
+    asked = write_samples(root / "data" / "test.jsonl", count, seed=1, pictures=6)
+    for seed, name in enumerate(names):
+        run = root / "runs" / name
+        config_of(run)
+        for stage in ("before", "after"):
+            graded = told(stage, asked, seed=seed, last_words=last_words)
+            write_records(run / "evaluate" / stage / "graded.jsonl", graded)
+        write_json(run / "label" / "counts.json", {"pairs i->c": 10 + seed})
+        write_json(run / "train" / "history.json", [{"step": step, "loss": 1 / (step + 1)} for step in range(9)])
+    return root / "runs"

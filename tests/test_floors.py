@@ -38,7 +38,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "batches": ("encodings", "collation", "trajectories", "collators", "references", "engines", "rollouts"),
     "stages": (
         *("self_correction", "trainer", "training", "evaluation", "preflight", "questions", "asking"),
-        *("auditing", "pipeline"),
+        *("auditing", "pipeline", "targets", "aligning", "comparing"),
     ),
     "door": ("cli", "__main__"),
 }

@@ -14,7 +14,7 @@ HEAVY = ("torch", "transformers", "peft", "accelerate")
 LIGHT_ROOMS = (
     *("records", "errors", "storage", "config", "prompts", "answers", "export", "progress", "runs", "fingerprints"),
     *("grading", "labeling", "metrics", "reporting", "viewing", "evaluation", "preflight", "pipeline", "cli"),
-    *("engines.server", "self_correction", "pictures", "audit", "likeness", "auditing"),
+    *("engines.server", "self_correction", "pictures", "audit", "likeness", "auditing", "comparing"),
 )
 
 # Own modules are forgotten before each import, so that each is imported as if it were the first; outside

@@ -17,7 +17,7 @@ from sclvlm.reporting.official import official_rows
 from sclvlm.reporting.options import option_shares, reading_shares
 from sclvlm.reporting.schema import BEFORE_AFTER, Headline, Learning, Names, Noise, Report, Settings, Slice
 from sclvlm.reporting.slices import ALL, OPEN, PLANNED, Answers, Chosen, slices_of
-from sclvlm.reporting.wording import headline_sentence, noise_sentence
+from sclvlm.reporting.wording import beside_floor, headline_sentence, noise_floor
 
 
 class Repeat(NamedTuple):
@@ -115,7 +115,8 @@ def _headline(main: Slice, settings: Settings, names: Names) -> Headline:
 
 def _noise(main: Slice, names: Names, repeat: str) -> Noise:
     assert main.floor_first is not None, "there is a repeat"
-    return Noise(repeat=repeat, sentence=noise_sentence(main.floor_first, main.first.difference, names[0], repeat))
+    beside = beside_floor(main.floor_first, main.first.difference)
+    return Noise(repeat=repeat, sentence=f"{noise_floor(main.floor_first, names[0], repeat)} {beside}")
 
 
 def _notes(

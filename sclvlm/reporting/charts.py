@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from math import ceil, floor
 from typing import NamedTuple
 
-from sclvlm.metrics import Interval, Which
+from sclvlm.metrics import Comparison, Interval, Which
+from sclvlm.reporting.overview import Against, Compared, Overview
 from sclvlm.reporting.schema import Curve, Report, Slice
 
 SPARE = 4.0
@@ -41,6 +42,21 @@ class Chart(NamedTuple):
 
     ticks: tuple[Tick, ...]
     rows: tuple[Row, ...]
+
+
+class Group(NamedTuple):
+    """A slice with a mark for every run."""
+
+    part: Compared
+    marks: tuple[tuple[Against, Mark], ...]
+
+
+class Forest(NamedTuple):
+    """Groups over one scale."""
+
+    turn: Which
+    ticks: tuple[Tick, ...]
+    groups: tuple[Group, ...]
 
 
 class Line(NamedTuple):
@@ -102,10 +118,25 @@ def accuracy_chart(report: Report) -> Chart:
 def difference_chart(report: Report, turn: Which) -> Chart:
     """After minus before of every slice, at one turn."""
     found = [(part, part.comparison(turn)) for part in report.slices]
-    # Zero is always in view: the reader asks on which side of it an interval lies.
-    scale = scale_over([0.0, *(end for _, one in found for end in one.interval)], least=-1, most=1)
+    scale = _about_zero(one for _, one in found)
     rows = (Row(part, turn, (scale.mark(one.difference, one.interval),)) for part, one in found)
     return Chart(scale.ticks, tuple(rows))
+
+
+def forest_chart(overview: Overview, turn: Which) -> Forest:
+    """Every run minus the reference, by slice, at one turn."""
+    found = [(part, part.at(turn)) for part in overview.shown]
+    scale = _about_zero(one.comparison for _, runs in found for one in runs)
+    groups = (
+        Group(part, tuple((one, scale.mark(one.comparison.difference, one.comparison.interval)) for one in runs))
+        for part, runs in found
+    )
+    return Forest(turn, scale.ticks, tuple(groups))
+
+
+def _about_zero(found: Iterable[Comparison]) -> Scale:
+    """A scale that holds all intervals and zero: the reader asks on which side of it an interval lies."""
+    return scale_over([0.0, *(end for one in found for end in one.interval)], least=-1, most=1)
 
 
 def training_lines(curves: Sequence[Curve]) -> tuple[Line, ...]:

@@ -10,8 +10,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sclvlm.errors import SclvlmError
-from sclvlm.reporting.html import render_html
+from sclvlm.reporting.html import render_html, render_overview_html
 from sclvlm.reporting.markdown import render_markdown
+from sclvlm.reporting.overview import Overview
+from sclvlm.reporting.overview_text import render_overview_markdown
 from sclvlm.reporting.schema import Report
 from sclvlm.storage import describe, write_json, write_text
 
@@ -24,6 +26,13 @@ def write_report(report: Report, folder: Path) -> None:
     write_json(folder / "report.json", json.loads(portable.model_dump_json()))
     write_text(folder / "report.md", render_markdown(portable))
     write_text(folder / "report.html", render_html(report))
+
+
+def write_overview(overview: Overview, folder: Path) -> None:
+    """Write the three files into `folder`, each replaced as a whole."""
+    write_json(folder / "report.json", overview.model_dump(mode="json"))
+    write_text(folder / "report.md", render_overview_markdown(overview))
+    write_text(folder / "report.html", render_overview_html(overview))
 
 
 def load_report(path: Path) -> Report:

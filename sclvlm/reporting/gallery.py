@@ -18,6 +18,7 @@ def gallery_of(
     size: int,
     seed: int,
 ) -> Gallery:
+    """First answers that became right and that stopped being it, `size` of them, drawn by `seed`."""
     later = {trace.id: trace for trace in after}
     changed: dict[Literal["gain", "loss"], list[Example]] = {"gain": [], "loss": []}
     for trace in sorted(before, key=lambda trace: _lot(seed, trace.id)):

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sclvlm.audit import tables
 from sclvlm.records import Transition
 from sclvlm.reporting import charts, ribbons, sentences, wording
+from sclvlm.reporting.overview import Overview
 from sclvlm.reporting.schema import Report
 
 SIGNATURES = {
@@ -46,6 +47,15 @@ def render_html(report: Report, folder: Path = Path()) -> str:
             counted=[line for turn in report.turns for line in sentences.findings_sentences(report.slices, turn)],
             picture=lambda image: data_url(folder / image),
         )
+    )
+
+
+def render_overview_html(overview: Overview) -> str:
+    """The whole overview."""
+    return (
+        environment()
+        .get_template("overview.html.jinja")
+        .render(overview=overview, forests=[charts.forest_chart(overview, turn) for turn in overview.turns])
     )
 
 
@@ -84,5 +94,6 @@ def environment() -> Environment:
     templates = strict_environment(Path(__file__).parent)
     # A line must not break between a number and its percent sign.
     templates.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
+    templates.filters["zip"] = lambda one, other: list(zip(one, other, strict=True))
     templates.globals.update(wording=wording, sentences=sentences, transition=Transition)
     return templates

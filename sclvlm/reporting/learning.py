@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sclvlm.reporting.schema import Curve
+from sclvlm.audit import Audit
+from sclvlm.reporting.schema import Curve, Learning
 
 CURVES = (
     "loss",
@@ -21,7 +22,19 @@ CURVES = (
 )
 
 
+def learning_of(
+    run: str,
+    *,
+    pair_counts: dict[str, int] | None = None,
+    audit: Audit | None = None,
+    history: Sequence[Mapping[str, Any]] | None = None,
+) -> Learning:
+    """What the run of this name learned from. history: transformers' Trainer log_history."""
+    return Learning(run=run, pair_counts=pair_counts, audit=audit, training=curves_of(history or []))
+
+
 def curves_of(history: Sequence[Mapping[str, Any]]) -> tuple[Curve, ...]:
+    """The quantities worth a picture, in this order."""
     return tuple(curve for name in CURVES if (curve := _curve(name, history)) is not None)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from sclvlm.audit import Audit, tables
 from sclvlm.metrics import RunSummary, Which
 from sclvlm.records import Transition
-from sclvlm.reporting.schema import Curve, Example, Names, OfficialRow, Report, Shown, Slice
+from sclvlm.reporting.schema import Curve, Example, Names, OfficialRow, Report, Settings, Shown, Slice
 from sclvlm.reporting.sentences import findings_sentences, pairs_sentence
 from sclvlm.reporting.tables import flow_table, shift_blocks
 from sclvlm.reporting.tables import table as _table
@@ -47,7 +48,7 @@ def render_markdown(report: Report) -> str:
         f"## {escaped(heading(report.names))}",
         _comparisons(report),
         *(line for turn in report.turns for line in findings_sentences(report.slices, turn)),
-        reading_guide(report.settings),
+        reading_guide(report.settings, repeated=report.noise is not None),
         *_official(report),
         *_self_correction(report),
         f"## {' to '.join(answers_of(names)[:1] + names[1:])}, first turn, {escaped(questions(main.name))}",
@@ -61,7 +62,7 @@ def render_markdown(report: Report) -> str:
         *(block for each in report.learning for block in _audit(each.audit, _of(each.run))),
         *(block for each in report.learning for block in _training(each.training, _of(each.run))),
         *_gallery(report),
-        *_reproduction(report),
+        *provenance_blocks(report.settings, report.provenance),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -247,10 +248,10 @@ def _shown(name: str, shown: Shown) -> Iterator[str]:
     yield fenced(shown.response)
 
 
-def _reproduction(report: Report) -> Iterator[str]:
+def provenance_blocks(settings: Settings, provenance: Mapping[str, Any]) -> Iterator[str]:
+    """How the figures were made, and how what they are about."""
     yield "## To reproduce"
-    settings = report.settings
     yield f"Intervals: {settings.resamples:,} resamples, seed {settings.seed}."
-    for name, fact in report.provenance.items():
+    for name, fact in provenance.items():
         yield f"### {escaped(name)}"
         yield fenced(fact_text(fact))

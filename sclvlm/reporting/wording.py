@@ -129,14 +129,25 @@ def noise_floor(floor: NoiseFloor, reference: str, repeat: str) -> str:
     )
 
 
-def noise_sentence(floor: NoiseFloor, difference: float, reference: str, repeat: str) -> str:
-    """The same, and on which side of it a difference lies."""
-    found = (
-        "does not exceed this bound: another seed would do, it needs no better model."
-        if floor.covers(difference)
-        else "exceeds this bound: another seed alone would hardly make it."
+def beside_floor(floor: NoiseFloor, difference: float) -> str:
+    """On which side of what another seed does a difference lies."""
+    if floor.covers(difference):
+        return (
+            f"The difference of {points(difference)} points lies within {bound(floor)}, the bound of another seed: it "
+            "needs no better model."
+        )
+    return (
+        f"The difference of {points(difference)} points exceeds {bound(floor)}, the bound of another seed: that alone "
+        "would hardly make it."
     )
-    return f"{noise_floor(floor, reference, repeat)} The difference of {points(difference)} points {found}"
+
+
+def families(runs: int) -> str:
+    """How the p-values of several runs against one are adjusted."""
+    return (
+        f"p is adjusted by Holm's procedure over the {runs} runs that are compared with the reference; for benchmarks, "
+        "and for categories, over all runs times all of these, at the same turn. A finding goes by the adjusted p."
+    )
 
 
 def heading(names: Names) -> str:
@@ -163,14 +174,19 @@ def format_caution(comparison: Comparison) -> str:
     )
 
 
-def reading_guide(settings: Settings) -> str:
-    """How to read the figures."""
+def reading_guide(settings: Settings, *, repeated: bool = False) -> str:
+    """How to read the figures. repeated: whether another seed of the reference was looked at."""
+    seed = (
+        " It must also exceed the bound of another seed: how far chance alone sets two runs of the reference apart "
+        "that differ in nothing but the seed."
+    )
     return (
         f"Brackets hold {level(settings)} intervals: of a share, Wilson's; of a difference, in percentage "
         "points, a paired bootstrap that resamples questions about one image, or of one group, together. "
         "p is McNemar's exact test, which takes questions for independent; for benchmarks and categories, which "
         "are many, Holm's adjusted p stands beside it. A difference counts as gain or loss only when its interval "
-        f"leaves out 0 and p, adjusted where it is, is below {ALPHA}. An unparsed answer counts as wrong. "
+        f"leaves out 0 and p, adjusted where it is, is below {ALPHA}.{seed if repeated else ''} "
+        "An unparsed answer counts as wrong. "
         "Format is the part of a difference from unparsed answers becoming correct, less the reverse; "
         "content is the part from wrong answers."
     )
