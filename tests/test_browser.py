@@ -7,22 +7,22 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from sclvlm.comparing import Request, compare_runs
 from sclvlm.records import GradedTrace, Transition
 from sclvlm.storage import read_records, write_records
 from sclvlm.viewing import open_run, write_view
-from tests.synthetic_run import config_of, told, write_run, write_samples
+from tests.browsing import BROWSERS, PHONE, WIDE, Tab, executable, launched
+from tests.synthetic_run import config_of, told, write_run, write_runs, write_samples
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 DOCS = Path(__file__).parents[1] / "docs"
-WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 780}
 EVIL = "<script>window.hit = 1</script></script><img src=x onerror='window.hit = 1'>"
+MARKUP = "<img src=x onerror='window.hit = 1'>"
 MANY = 5000
 
 
@@ -39,23 +39,6 @@ FILTER_SECONDS = """async ([id, value]) => {
   await new Promise(requestAnimationFrame);
   return (performance.now() - started) / 1000;
 }"""
-
-
-def executable() -> str | None:
-    """A browser that is installed on this machine."""
-    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
-
-
-@contextmanager
-def launched() -> Iterator[Any]:
-    """A browser without a window."""
-    from playwright.sync_api import sync_playwright
-
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # its sandbox refuses to start for root
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable(), args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module", name="browser")
@@ -84,29 +67,6 @@ def _large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_records(root / "run" / "label" / "graded.jsonl", told("infer", asked, seed=0))
     write_view(open_run(root / "run"), root / "view.html", limit=MANY, picture_mb=64)
     return root / "view.html"
-
-
-class Tab:
-    """A page with everything that it said on the console and asked for."""
-
-    def __init__(self, browser: Any, file: Path, viewport: dict[str, int], **options: Any) -> None:
-        self.page = browser.new_context(viewport=viewport, **options).new_page()
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url.partition(":")[0]))
-        self.page.goto(file.as_uri())
-
-    @property
-    def shown(self) -> int:
-        """How many traces pass the filters, by the page's own word."""
-        return int(self.page.inner_text("#count").split()[0].replace(",", ""))
-
-    @property
-    def overflow(self) -> int:
-        """By how many pixels the page is wider than its window."""
-        return int(self.page.evaluate("document.documentElement.scrollWidth - innerWidth"))
 
 
 Open = Callable[..., Tab]
@@ -322,6 +282,75 @@ def test_the_marks_of_the_report_lie_on_their_figures(opened: Open, run: Path) -
 
 def test_markup_in_an_answer_shows_as_text_in_the_report(opened: Open, run: Path) -> None:
     tab = opened(run / "report" / "report.html")
+    assert EVIL in tab.page.inner_text(".example pre >> nth=0")
+    assert tab.page.evaluate("window.hit") is None
+
+
+# the overview
+
+
+@pytest.fixture(scope="module", name="overview")
+def _overview(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three runs, the last one with markup for a name, and their overview."""
+    root = tmp_path_factory.mktemp("several")
+    runs = write_runs(root, ("demo", "beta", MARKUP), 30, last_words=EVIL)
+    targets = [runs / name for name in ("demo", "beta", MARKUP)]
+    compare_runs(Request(targets, ["report.resamples=200"], root / "out", False, runs / "beta/evaluate/before"))
+    return root / "out" / "report.html"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_the_overview_says_nothing_on_the_console_and_fits_its_window(
+    opened: Open, overview: Path, viewport: dict[str, int], scheme: str
+) -> None:
+    tab = opened(overview, viewport, color_scheme=scheme)
+    assert (tab.said, tab.overflow, tab.asked) == ([], 0, ["file"])
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_every_run_is_visible_in_the_figures_of_the_overview(
+    opened: Open, overview: Path, viewport: dict[str, int]
+) -> None:
+    tab = opened(overview, viewport)
+    boxes = tab.page.locator("figure, .stack, .forest .track svg[role=img]").evaluate_all(
+        "all => all.map(each => [each.getBoundingClientRect().width, each.getBoundingClientRect().height])"
+    )
+    assert len(boxes) == (1 + 2) + 3 * 2 + 2 * 2 * 4  # figures; runs by turns; other runs by turns by slices
+    assert all(width > 40 and height > 10 for width, height in boxes)
+
+
+def test_the_marks_of_the_overview_lie_on_their_tracks(opened: Open, overview: Path) -> None:
+    marks = (
+        opened(overview)
+        .page.locator(".forest circle.mark")
+        .evaluate_all("""all => all.map(mark => {
+      const dot = mark.getBoundingClientRect(), box = mark.closest("svg").getBoundingClientRect();
+      return dot.width > 0 && box.left <= dot.left && dot.right <= box.right;
+    })""")
+    )
+    assert len(marks) == 2 * 2 * 4
+    assert all(marks)
+
+
+def test_a_run_is_labelled_on_every_track_of_a_phone(opened: Open, overview: Path) -> None:
+    labels = opened(overview, PHONE).page.locator(".forest .row:not(.axis) .label")
+    assert set(labels.all_inner_texts()) == {"beta", MARKUP}
+    assert all(labels.evaluate_all("all => all.map(each => each.scrollWidth <= each.clientWidth)"))
+
+
+def test_the_overview_leads_to_the_full_report_of_a_run(opened: Open, overview: Path) -> None:
+    tab = opened(overview)
+    tab.page.click("td a >> nth=0")
+    assert tab.page.inner_text("h1") == "beta against demo"
+    assert tab.said == []
+
+
+def test_markup_in_the_name_of_a_run_shows_as_text(opened: Open, overview: Path) -> None:
+    tab = opened(overview)
+    assert MARKUP in tab.page.locator("h3.run").all_inner_texts()
+    tab.page.click("td a >> nth=-1")
+    assert tab.page.inner_text("h1") == f"{MARKUP} against demo"
     assert EVIL in tab.page.inner_text(".example pre >> nth=0")
     assert tab.page.evaluate("window.hit") is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +191,16 @@ def test_further_models_of_an_evaluation_are_compared_by_their_folders(runs: Pat
     compared("runs/demo/evaluate/after", "runs/demo/evaluate/direct")
     assert report().names == ("demo/after", "demo/direct")
     assert [each.run for each in report().learned] == ["demo/after", "demo/direct"]  # both answers are of what it made
+
+
+def test_answers_to_the_training_questions_are_compared_by_the_folder_of_their_grades(runs: Path) -> None:
+    for name in ("demo", "beta"):
+        (runs / name / "evaluate/before/graded.jsonl").rename(runs / name / "label/graded.jsonl")
+    Path("data/test.jsonl").rename("data/samples.jsonl")
+    shutil.rmtree(runs / "demo/evaluate")
+    shutil.rmtree(runs / "beta/evaluate")
+    compared("runs/demo/label", "runs/beta/label")
+    assert (report().names, report().main.first.n) == (("demo/label", "beta/label"), 12)
 
 
 def test_a_yaml_file_stands_for_its_run(runs: Path) -> None:
