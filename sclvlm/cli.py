@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -176,7 +177,7 @@ def report(
 
 
 def _is_override(argument: str) -> bool:
-    return "=" in argument and not Path(argument).exists()
+    return re.match(r"[\w.-]+=", argument) is not None and not Path(argument).exists()
 
 
 @app.command()
