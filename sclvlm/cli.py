@@ -147,8 +147,8 @@ def report(
     targets: Annotated[
         list[str],
         typer.Argument(
-            metavar="TARGET... [section.key=value ...]",
-            help="A run's YAML file. Or two and more runs: directories, folders of graded answers in them, YAML files.",
+            help="A run's YAML file. Or runs to compare: directories, folders of graded answers in them, YAML files. "
+            "And settings: section.key=value ...",
             show_default=False,
         ),
     ],

@@ -23,6 +23,7 @@ from tests.synthetic_run import config_of, told, write_run, write_runs, write_sa
 DOCS = Path(__file__).parents[1] / "docs"
 EVIL = "<script>window.hit = 1</script></script><img src=x onerror='window.hit = 1'>"
 MARKUP = "<img src=x onerror='window.hit = 1'>"
+LONG = "lora_r16_alpha32_beta0.1_lr1e-5_epochs3_with_everything_else_in_one_word"
 MANY = 5000
 
 
@@ -291,11 +292,11 @@ def test_markup_in_an_answer_shows_as_text_in_the_report(opened: Open, run: Path
 
 @pytest.fixture(scope="module", name="overview")
 def _overview(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three runs, the last one with markup for a name, and their overview."""
+    """Three runs, one with a long name and one with markup for a name, and their overview."""
     root = tmp_path_factory.mktemp("several")
-    runs = write_runs(root, ("demo", "beta", MARKUP), 30, last_words=EVIL)
-    targets = [runs / name for name in ("demo", "beta", MARKUP)]
-    compare_runs(Request(targets, ["report.resamples=200"], root / "out", False, runs / "beta/evaluate/before"))
+    runs = write_runs(root, ("demo", LONG, MARKUP), 30, last_words=EVIL)
+    targets = [runs / name for name in ("demo", LONG, MARKUP)]
+    compare_runs(Request(targets, ["report.resamples=200"], root / "out", False, runs / LONG / "evaluate/before"))
     return root / "out" / "report.html"
 
 
@@ -335,15 +336,15 @@ def test_the_marks_of_the_overview_lie_on_their_tracks(opened: Open, overview: P
 
 def test_a_run_is_labelled_on_every_track_of_a_phone(opened: Open, overview: Path) -> None:
     labels = opened(overview, PHONE).page.locator(".forest .row:not(.axis) .label")
-    assert set(labels.all_inner_texts()) == {"beta", MARKUP}
+    assert set(labels.all_inner_texts()) == {LONG, MARKUP}
     assert all(labels.evaluate_all("all => all.map(each => each.scrollWidth <= each.clientWidth)"))
 
 
 def test_the_overview_leads_to_the_full_report_of_a_run(opened: Open, overview: Path) -> None:
-    tab = opened(overview)
+    tab = opened(overview, PHONE)
     tab.page.click("td a >> nth=0")
-    assert tab.page.inner_text("h1") == "beta against demo"
-    assert tab.said == []
+    assert tab.page.inner_text("h1") == f"{LONG} against demo"
+    assert (tab.said, tab.overflow) == ([], 0)
 
 
 def test_markup_in_the_name_of_a_run_shows_as_text(opened: Open, overview: Path) -> None:

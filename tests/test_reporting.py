@@ -290,6 +290,16 @@ def test_a_difference_that_another_seed_would_make_is_within_noise(flips: int, f
     assert ("within noise" in headline(report)) is (finding is Finding.NOISE)
 
 
+def test_a_repeat_that_changes_no_verdict_bounds_no_difference() -> None:
+    report = report_of(**repeated(runs(gains=12, losses=1, same=67), 0))
+    assert report.noise is not None
+    assert report.noise.sentence == (
+        "Another seed of before (again) changed the verdict of 0 of 80 questions (0.0 % [0.0, 4.6]): it bounds no "
+        "difference. Greedy answers of the same weights are alike whatever the seed."
+    )
+    assert report.headline.finding is Finding.GAIN
+
+
 def test_the_table_shows_the_bound_of_another_seed_where_there_is_a_repeat() -> None:
     given = runs(gains=12, losses=1, same=67)
     with_repeat, without = (render_markdown(report_of(**each)) for each in (repeated(given, 16), given))

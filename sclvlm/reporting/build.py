@@ -116,7 +116,7 @@ def _headline(main: Slice, settings: Settings, names: Names) -> Headline:
 def _noise(main: Slice, names: Names, repeat: str) -> Noise:
     assert main.floor_first is not None, "there is a repeat"
     beside = beside_floor(main.floor_first, main.first.difference)
-    return Noise(repeat=repeat, sentence=f"{noise_floor(main.floor_first, names[0], repeat)} {beside}")
+    return Noise(repeat=repeat, sentence=noise_floor(main.floor_first, names[0], repeat) + beside)
 
 
 def _notes(

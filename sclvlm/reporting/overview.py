@@ -191,7 +191,7 @@ def _statement(found: Against, name: str, reference: str, settings: Settings) ->
         (reference, found.run),
         adjusted=f", adjusted {p_value(found.holm)}",
     )
-    beside = f" {beside_floor(found.floor, found.comparison.difference)}" if found.floor else ""
+    beside = beside_floor(found.floor, found.comparison.difference) if found.floor else ""
     return Statement(run=found.run, finding=found.finding, sentence=sentence + beside)
 
 

@@ -117,29 +117,31 @@ def noise(comparison: Comparison) -> str:
 
 def bound(floor: NoiseFloor | None) -> str:
     """`±4.1`, the points within which another seed stays; a dash where nobody knows."""
-    return "–" if floor is None else f"±{100 * floor.bound:.1f}"
+    return f"±{100 * floor.bound:.1f}" if floor and floor.bound else "–"
 
 
 def noise_floor(floor: NoiseFloor, reference: str, repeat: str) -> str:
     """What another seed alone did to the reference, and how far it may set two such runs apart."""
-    return (
+    changed = (
         f"Another seed of {reference} ({repeat}) changed the verdict of {floor.flips.count:,} of {floor.n:,} questions "
-        f"({rate(floor.flips)}) and accuracy by {points(floor.difference)} points; in "
-        f"{100 * (1 - ALPHA):g} of 100 such repeats a difference stays within {bound(floor)} points."
+        f"({rate(floor.flips)})"
+    )
+    if not floor.bound:
+        return f"{changed}: it bounds no difference. Greedy answers of the same weights are alike whatever the seed."
+    return (
+        f"{changed} and accuracy by {points(floor.difference)} points; in {100 * (1 - ALPHA):g} of 100 such repeats a "
+        f"difference stays within {bound(floor)} points."
     )
 
 
 def beside_floor(floor: NoiseFloor, difference: float) -> str:
-    """On which side of what another seed does a difference lies."""
+    """On which side of what another seed does a difference lies; nothing where it bounds none."""
+    told = f"The difference of {points(difference)} points"
+    if not floor.bound:
+        return ""
     if floor.covers(difference):
-        return (
-            f"The difference of {points(difference)} points lies within {bound(floor)}, the bound of another seed: it "
-            "needs no better model."
-        )
-    return (
-        f"The difference of {points(difference)} points exceeds {bound(floor)}, the bound of another seed: that alone "
-        "would hardly make it."
-    )
+        return f" {told} lies within {bound(floor)}, the bound of another seed: it needs no better model."
+    return f" {told} exceeds {bound(floor)}, the bound of another seed: that alone would hardly make it."
 
 
 def families(runs: int) -> str:
