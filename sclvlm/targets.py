@@ -74,12 +74,11 @@ def _graded(source: Source) -> Source:
 
 def names_of(targets: Sequence[Target]) -> list[str]:
     """The shortest end of each target's path that no other has; of a folder in a run at least with the run's name."""
-    return [
-        "/".join(_shortest(target, [each for each in targets if each.answers != target.answers])) for target in targets
-    ]
+    return [_shortest(target, [each for each in targets if each.answers != target.answers]) for target in targets]
 
 
-def _shortest(target: Target, others: Sequence[Target]) -> tuple[str, ...]:
+def _shortest(target: Target, others: Sequence[Target]) -> str:
     ends = (target.place[-length:] for length in range(1 + target.inside, len(target.place) + 1))
     alone = (end for end in ends if all(other.place[-len(end) :] != end for other in others))
-    return next(alone, target.place)
+    # A run inside the folder of another may be called as that one's answers are.
+    return str(Path(*next(alone, target.answers.parent.parts)))

@@ -8,23 +8,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from click.testing import Result
-from typer.testing import CliRunner
 
-from sclvlm.cli import app
 from sclvlm.metrics import holm
-from sclvlm.records import GradedTrace, Sample
-from sclvlm.reporting import Overview, Report, load_report
-from sclvlm.storage import read_records, write_records
+from sclvlm.records import GradedTrace
+from sclvlm.reporting import load_report
+from sclvlm.storage import read_records
+from tests.comparing import FEW, compared, error, invoke, overview, pages, report
 from tests.synthetic_run import write_runs
 
 ROOT = Path(__file__).parents[1]
 EVIL = "<script>alert(1)</script>"
-FEW = "report.resamples=100"
 
 
 @pytest.fixture(name="runs")
@@ -32,63 +28,6 @@ def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three runs on the same twelve questions, in the folder one is in."""
     monkeypatch.chdir(tmp_path)
     return write_runs(tmp_path, ("demo", "beta", "gamma"), 12)
-
-
-def invoke(*arguments: str | Path) -> Result:
-    """`sclvlm report`, in this process."""
-    return CliRunner().invoke(app, ["report", *map(str, arguments), *([FEW] if len(arguments) > 1 else [])])
-
-
-def compared(*arguments: str | Path) -> str:
-    """What a comparison that ends well prints."""
-    result = invoke(*arguments, "--out", "out")
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def report() -> Report:
-    """The report of the comparison."""
-    return load_report(Path("out/report.json"))
-
-
-def overview() -> Overview:
-    """The overview of the comparison."""
-    return Overview.model_validate_json(Path("out/report.json").read_text(encoding="utf-8"))
-
-
-def pages(folder: str = "out") -> dict[str, str]:
-    """Every form of a report, by the ending of its file."""
-    return {each: Path(folder, f"report.{each}").read_text(encoding="utf-8") for each in ("html", "md", "json")}
-
-
-def error(*arguments: str | Path, code: int) -> str:
-    """The one line that a comparison fails with."""
-    result = invoke(*arguments)
-    assert (result.exit_code, result.stdout) == (code, "")
-    (line,) = result.stderr.splitlines()
-    return line
-
-
-def change(file: Path, record: type[Any], name: str, **fields: Any) -> None:
-    """Give the record called `name` other fields; without any, take it out."""
-    kept = [each for each in read_records(file, record) if fields or each.id != name]
-    write_records(file, [each.model_copy(update=fields) if each.id == name else each for each in kept])
-
-
-def without(run: Path, *ids: str) -> None:
-    """Take questions out of a run's answers."""
-    for name in ids:
-        change(run / "evaluate" / "after" / "graded.jsonl", GradedTrace, name)
-
-
-def own_questions(run: Path) -> Path:
-    """Give a run a samples file of its own; returns it."""
-    file = run.parents[1] / "data" / "own.jsonl"
-    write_records(file, read_records(run.parents[1] / "data" / "test.jsonl", Sample))
-    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    config["data"]["test"] = "data/own.jsonl"
-    (run / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    return file
 
 
 # two runs
@@ -183,6 +122,12 @@ def test_a_folder_inside_a_run_is_named_with_its_run(runs: Path) -> None:
     assert report().names == ("demo/before", "demo")
 
 
+def test_a_run_inside_the_folder_of_another_has_a_name_of_its_own(runs: Path) -> None:
+    (runs / "beta").rename(runs / "demo" / "before")
+    compared("runs/demo/evaluate/before", "runs/demo/before", "runs/gamma")
+    assert len({each.run for each in overview().runs}) == 3
+
+
 def test_further_models_of_an_evaluation_are_compared_by_their_folders(runs: Path) -> None:
     config = yaml.safe_load((runs / "demo/config.yaml").read_text(encoding="utf-8"))
     config["evaluate"]["models"] = {"direct": {"of": "after", "initial": "direct"}}
@@ -215,102 +160,6 @@ def test_names_are_as_long_as_it_takes_to_tell_them_apart(runs: Path) -> None:
     (runs / "beta").rename(runs / "other" / "demo")
     compared("runs/demo", "runs/other/demo")
     assert report().names == ("runs/demo", "other/demo")
-
-
-# which questions
-
-
-def test_runs_on_different_questions_are_an_error_that_names_some_and_the_remedy(runs: Path) -> None:
-    without(runs / "demo", "test-0003")
-    without(runs / "beta", "test-0000", "test-0001")
-    assert error("runs/demo", "runs/beta", code=1) == (
-        "error: demo and beta were asked different questions: only demo 2 (test-0000, test-0001); "
-        "only beta 1 (test-0003). To compare them on the questions that both were asked: --shared."
-    )
-
-
-def test_shared_compares_what_all_were_asked_and_says_how_many(runs: Path) -> None:
-    without(runs / "demo", "test-0003")
-    without(runs / "beta", "test-0000", "test-0001")
-    compared("runs/demo", "runs/beta", "--shared")
-    assert report().main.first.n == 12 - 3
-    assert "Compared are the 9 questions that all were asked, of those answered: 11 by demo, 10 by beta." in (
-        report().notes
-    )
-
-
-def test_shared_needs_a_question_that_is_shared(runs: Path) -> None:
-    without(runs / "demo", *(f"test-{number:04d}" for number in range(6)))
-    without(runs / "beta", *(f"test-{number:04d}" for number in range(6, 12)))
-    assert "demo and beta share no question" in error("runs/demo", "runs/beta", "--shared", code=1)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"), [("question", "what else?"), ("choices", ("a", "b", "c", "d")), ("answers", ("more",))]
-)
-@pytest.mark.parametrize("shared", [[], ["--shared"]])
-def test_an_id_that_stands_for_two_questions_is_an_error(
-    runs: Path, field: str, value: object, shared: list[str]
-) -> None:
-    change(own_questions(runs / "beta"), Sample, "test-0002", **{field: value})
-    said = error("runs/demo", "runs/beta", *shared, code=1)
-    assert f"question 'test-0002' is not the same in both runs: its {field} is" in said
-
-
-def test_the_same_questions_in_another_file_are_the_same(runs: Path) -> None:
-    own_questions(runs / "beta")
-    compared("runs/demo", "runs/beta")
-    assert report().main.first.n == 12
-
-
-def test_a_question_that_the_samples_lack_is_an_error_that_names_the_file(runs: Path) -> None:
-    change(own_questions(runs / "beta"), Sample, "test-0002")
-    said = error("runs/demo", "runs/beta", code=1)
-    assert "own.jsonl: lacks questions that runs/beta/evaluate/after/graded.jsonl answers: 1 (test-0002)" in said
-
-
-# what cannot be compared
-
-
-@pytest.mark.parametrize("options", [[], ["--shared"], ["--noise", "runs/beta"]])
-def test_a_single_run_is_an_error_with_both_remedies(runs: Path, options: list[str]) -> None:
-    said = error("runs/demo", *options, code=2)
-    assert said.startswith("error: runs/demo: a comparison needs two runs.")
-    assert "`sclvlm report RUN OTHER_RUN`" in said
-    assert "`sclvlm report CONFIG`" in said
-
-
-@pytest.mark.parametrize(
-    ("named", "words"),
-    [
-        ("runs/nowhere", "runs/nowhere: does not exist."),
-        ("data", "data: no run directory (no config.yaml), and not in one."),
-        ("runs/demo/train", "runs/demo/train: holds no answers that the config of runs/demo knows. There are: "),
-        ("runs/demo/evaluate/after", "runs/demo/evaluate/after: the same answers as those of runs/demo."),
-    ],
-)
-def test_what_is_no_second_run_is_an_error_that_says_why(runs: Path, named: str, words: str) -> None:
-    assert words in error("runs/demo", named, code=2)
-
-
-def test_answers_that_were_not_graded_are_an_error(runs: Path) -> None:
-    folder = runs / "beta/evaluate/after"
-    (folder / "graded.jsonl").rename(folder / "traces.jsonl")
-    assert "traces.jsonl: not graded yet." in error("runs/demo", "runs/beta", code=2)
-
-
-def test_settings_that_would_have_made_other_runs_are_an_error(runs: Path) -> None:
-    assert "override 'train.beta=0.2'" in error("runs/demo", "runs/beta", "train.beta=0.2", code=2)
-
-
-@pytest.mark.parametrize(("setting", "words"), [("report.galery=3", "galery"), ("report.gallery=many", "gallery")])
-def test_a_wrong_setting_of_the_report_is_named(runs: Path, setting: str, words: str) -> None:
-    assert error("runs/demo", "runs/beta", setting, code=2).startswith(f"error: report.{words}: ")
-
-
-def test_a_comparison_has_nothing_to_redo(runs: Path) -> None:
-    result = invoke("runs/demo", "runs/beta", "--redo")
-    assert (result.exit_code, "made anew every time" in result.stderr) == (2, True)
 
 
 # three runs
