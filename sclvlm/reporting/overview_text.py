@@ -24,6 +24,7 @@ def render_overview_markdown(overview: Overview) -> str:
     blocks = [
         f"# {escaped(overview.title)}",
         "\n".join(f"- **{escaped(each.run)}**: {escaped(each.sentence)}" for each in overview.statements),
+        families(len(overview.statements)),
         *([escaped(overview.noise.sentence)] if overview.noise else []),
         *(escaped(note) for note in overview.notes),
         f"## The runs, {escaped(questions(overview.slice))}",
@@ -33,7 +34,6 @@ def render_overview_markdown(overview: Overview) -> str:
             ("slice", "turn", "run", "n", "accuracy", "difference", "p", "adjusted p", "finding"),
             (row for part in overview.slices for row in _compared(part)),
         ),
-        families(len(overview.statements)),
         reading_guide(overview.settings, repeated=overview.noise is not None),
         *provenance_blocks(overview.settings, overview.provenance),
     ]
