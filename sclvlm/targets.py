@@ -43,7 +43,7 @@ def open_target(path: Path, overrides: Sequence[str] = ()) -> Target:
     if not path.exists():
         raise ConfigError(f"{path}: does not exist. Name a run directory, a folder of answers in one, or a YAML file.")
     run = open_run(path, list(overrides))
-    tested = {source.stage: source for source in sources_of(run)}
+    tested = {source.stage: source for source in sources_of(run, tests_alone=True)}
     source = tested.get("after") or tested.get("before")
     if source is None:
         raise ConfigError(f"{run.folder}: nothing was evaluated there yet. Run `sclvlm evaluate CONFIG` first.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,20 @@ def test_a_question_that_the_samples_lack_is_an_error_that_names_the_file(runs: 
     change(own_questions(runs / "beta"), Sample, "test-0002")
     said = error("runs/demo", "runs/beta", code=1)
     assert "own.jsonl: lacks questions that runs/beta/evaluate/after/graded.jsonl answers: 1 (test-0002)" in said
+
+
+def test_training_questions_that_are_gone_are_not_missed(runs: Path) -> None:
+    shutil.copy(runs / "beta/evaluate/after/graded.jsonl", runs / "beta/label/graded.jsonl")
+    assert not Path("data/samples.jsonl").exists()
+    compared("runs/demo", "runs/beta")
+    assert report().main.first.n == 12
+
+
+def test_a_run_that_was_not_evaluated_says_what_to_do(runs: Path) -> None:
+    shutil.rmtree(runs / "beta/evaluate")
+    said = error("runs/demo", "runs/beta", code=1)
+    assert said.startswith("error: runs/beta: no answers to test questions there yet")
+    assert said.endswith("Run `sclvlm evaluate CONFIG` first.")
 
 
 # what cannot be compared

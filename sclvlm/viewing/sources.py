@@ -72,15 +72,20 @@ def _measured(name: str) -> Files:
     return f"evaluate/{name}/{GRADED}", f"evaluate/{name}/traces.jsonl"
 
 
-def sources_of(run: Run) -> list[Source]:
-    """The stages of `run` that have traces. Raises SclvlmError when none has, or a file of questions is gone."""
-    places = _places(run.config)
+def sources_of(run: Run, *, tests_alone: bool = False) -> list[Source]:
+    """The stages of `run` that have traces, or those of evaluate alone.
+
+    Raises SclvlmError when none has, or a file of their questions is gone.
+    """
+    places = {
+        stage: (key, files) for stage, (key, files) in _places(run.config).items() if key == "test" or not tests_alone
+    }
     found = [source for stage, place in places.items() if (source := _source(run, stage, *place)) is not None]
     if not found:
         looked = ", ".join(file for _, files in places.values() for file in files)
+        what, verbs = ("answers to test questions", "") if tests_alone else ("traces", "`sclvlm infer CONFIG` or ")
         raise SclvlmError(
-            f"{run.folder}: no traces there yet (looked for {looked}). "
-            "Run `sclvlm infer CONFIG` or `sclvlm evaluate CONFIG` first."
+            f"{run.folder}: no {what} there yet (looked for {looked}). Run {verbs}`sclvlm evaluate CONFIG` first."
         )
     return found
 
