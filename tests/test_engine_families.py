@@ -198,7 +198,7 @@ def test_a_budget_of_tokens_changes_no_reply(
     held: list[int] = []
     together = HFEngine._together
     monkeypatch.setattr(
-        HFEngine, "_together", lambda self, some, more: held.append(len(some)) or together(self, some, more)
+        HFEngine, "_together", lambda self, some, *more: held.append(len(some)) or together(self, some, *more)
     )
     budgeted = engine(policy(family), tokens_per_batch=2 * max(widths))
     assert texts(budgeted.converse(asked, FOLLOW_UPS)) == expected

@@ -51,3 +51,16 @@ class StreamingEngine(Engine, Protocol):
     def stream(self, openings: Iterable[Opening], follow_ups: Sequence[Message]) -> Generator[Answered]:
         """All conversations in order, each as soon as it is there; a failed one stops no other."""
         ...
+
+
+@runtime_checkable
+class ForesightedEngine(Engine, Protocol):
+    """An engine that prepares what it will be asked next while it still answers."""
+
+    def expect(self, openings: Sequence[Opening], follow_ups: Sequence[Message]) -> None:
+        """Tell what `converse` will be asked after its next call; nothing where there are no openings."""
+        ...
+
+    def forget(self) -> None:
+        """Nothing more is asked: what was expected or prepared goes, with the thread that does it."""
+        ...

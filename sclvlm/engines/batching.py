@@ -53,14 +53,15 @@ class Widths:
         """
         text, tokens = self.renderer.text, self.renderer.tokens
         room = limit * (1 + len(follow_ups)) + sum(len(tokens(text([each], reply=True))) for each in follow_ups)
-        return [self._prompt(opening) + room for opening in openings]
+        paths = dict.fromkeys(path for opening in openings for path in opening.images)
+        sizes = {path: picture_size(Path(path)) for path in paths}
+        return [self._prompt(opening, tuple(sizes[path] for path in opening.images)) + room for opening in openings]
 
-    def _prompt(self, opening: Opening) -> int:
+    def _prompt(self, opening: Opening, sizes: Sizes) -> int:
         text = self.renderer.text([opening.message], reply=True)
         words = len(self.renderer.tokens(text))
-        if not opening.images:
+        if not sizes:
             return words
-        sizes = tuple(picture_size(Path(path)) for path in opening.images)
         if sizes not in self.known:
             encoded = self.renderer.encode([text], [load_images(opening.images, [opening.message])])
             self.known[sizes] = len(encoded.ids[0]) - words

@@ -3,21 +3,25 @@
 Two paths give the same replies. The continuing one (`turns`) prefills only what each turn adds. The plain one encodes
 the whole conversation anew each turn and calls `model.generate`; it serves every model, also those whose
 cache can't be continued exactly.
+
+Pictures and prompts of the next batch are prepared by a thread while the model works on the one before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from sclvlm.engines import Opening, Reply
+from sclvlm.engines.ahead import Ahead
 from sclvlm.engines.batching import Widths, batches
 from sclvlm.engines.context import check_fits
 from sclvlm.engines.drafts import Written
@@ -26,10 +30,26 @@ from sclvlm.engines.notices import say_once
 from sclvlm.engines.openings import on_device
 from sclvlm.engines.sampling import RowSampler
 from sclvlm.engines.seeds import row_seed
-from sclvlm.engines.turns import ContinuedTurns, Turns
+from sclvlm.engines.turns import ContinuedTurns, Turns, texts
 from sclvlm.models import Policy, unwrapped
 from sclvlm.records import Message, text_message
-from sclvlm.rendering import Renderer, pad
+from sclvlm.rendering import Encoded, Renderer, pad
+
+
+class Asked(NamedTuple):
+    """What `converse` is asked, and the batches (indices of openings) still to be held; None before they are cut."""
+
+    openings: tuple[Opening, ...]
+    follow_ups: tuple[Message, ...]
+    left: tuple[tuple[int, ...], ...] | None = None
+
+
+class Ready(NamedTuple):
+    """The next batch, its prompts encoded, and the batches behind it."""
+
+    batch: tuple[int, ...]
+    turns: Turns[Any]
+    behind: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -46,19 +66,42 @@ class HFEngine:
 
     def converse(self, openings: Sequence[Opening], follow_ups: Sequence[Message]) -> list[list[Reply]]:
         """Replies to each opening and each follow-up; see `engines.Engine`."""
-        if self.tokens_per_batch is None:
-            return self._together(openings, follow_ups)
-        widths = self._widths.rows(openings, follow_ups, self.max_new_tokens)
         replies: list[list[Reply]] = [[] for _ in openings]
-        for batch in batches(widths, self.tokens_per_batch):
-            said = self._together([openings[index] for index in batch], follow_ups)
-            for index, each in zip(batch, said, strict=True):
+        asked = _asked(openings, follow_ups)
+        while asked:
+            ready = self._ahead.take(asked)
+            asked = asked._replace(left=ready.behind) if ready.behind else None
+            self._ahead.begin(asked)
+            said = self._together([openings[index] for index in ready.batch], follow_ups, ready.turns)
+            for index, each in zip(ready.batch, said, strict=True):
                 replies[index] = each
         return replies
 
-    def _together(self, openings: Sequence[Opening], follow_ups: Sequence[Message]) -> list[list[Reply]]:
+    def expect(self, openings: Sequence[Opening], follow_ups: Sequence[Message]) -> None:
+        """See `engines.ForesightedEngine`."""
+        self._ahead.expected = _asked(openings, follow_ups)
+
+    def forget(self) -> None:
+        """See `engines.ForesightedEngine`."""
+        self._ahead.expected = None
+        self._ahead.drop()
+
+    def _ready(self, asked: Asked) -> Ready:
+        """Run by a thread, one at a time."""
+        batch, *behind = self._batches(asked) if asked.left is None else asked.left
+        openings = [asked.openings[index] for index in batch]
+        return Ready(batch, self._turns(self.policy, openings, self.max_new_tokens, self._reader), tuple(behind))
+
+    def _batches(self, asked: Asked) -> list[tuple[int, ...]]:
+        if self.tokens_per_batch is None:
+            return [tuple(range(len(asked.openings)))]
+        widths = self._widths.rows(asked.openings, asked.follow_ups, self.max_new_tokens)
+        return [tuple(batch) for batch in batches(widths, self.tokens_per_batch)]
+
+    def _together(
+        self, openings: Sequence[Opening], follow_ups: Sequence[Message], turns: Turns[Any]
+    ) -> list[list[Reply]]:
         conversations = [[opening.message] for opening in openings]
-        turns = self._turns(self.policy, openings, self.max_new_tokens)
         replies: list[list[Reply]] = [[] for _ in openings]
         for turn in range(1 + len(follow_ups)):
             seeds = [row_seed(self.seed, opening.id, opening.draw, turn) for opening in openings]
@@ -74,11 +117,20 @@ class HFEngine:
         return RowSampler(seeds, steps=self.max_new_tokens, temperature=self.temperature, top_p=self.top_p)
 
     @cached_property
+    def _ahead(self) -> Ahead[Asked, Ready]:
+        return Ahead(self._ready)
+
+    @cached_property
+    def _reader(self) -> Renderer:
+        """With a processor of its own: a tokenizer that two threads use at once fails."""
+        return Renderer(replace(self.policy, processor=deepcopy(self.policy.processor)))
+
+    @cached_property
     def _widths(self) -> Widths:
-        return Widths(Renderer(self.policy))
+        return Widths(self._reader)
 
     @property
-    def _turns(self) -> type[Turns]:
+    def _turns(self) -> type[Turns[Any]]:
         """The faster path where it is exact."""
         if not self.continue_cache:
             return ScratchTurns
@@ -88,12 +140,19 @@ class HFEngine:
         return ContinuedTurns
 
 
-class ScratchTurns(Turns):
+def _asked(openings: Sequence[Opening], follow_ups: Sequence[Message]) -> Asked | None:
+    return Asked(tuple(openings), tuple(follow_ups)) if openings else None
+
+
+class ScratchTurns(Turns[Encoded]):
     """Encodes the whole conversation each turn and lets `model.generate` do the rest."""
+
+    def read(self, renderer: Renderer, conversations: list[list[Message]]) -> Encoded:
+        return renderer.encode(texts(renderer, conversations), self.images)
 
     @torch.inference_mode()
     def reply(self, conversations: list[list[Message]], sampler: RowSampler) -> list[Reply]:
-        encoded = on_device(self.renderer.encode(self.texts(conversations), self.images), self.policy)
+        encoded = on_device(self.prompts(conversations), self.policy)
         check_fits(self.policy.model.config, map(len, encoded.ids))
         types = {name: pad(rows, 0, left=True)[0].to(self.policy.device) for name, rows in encoded.types.items()}
         inputs = {**encoded.images, **types}

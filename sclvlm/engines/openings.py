@@ -69,24 +69,33 @@ class Rows:
         return self.kept is not None or not self.encoded.images
 
 
-def encode(renderer: Renderer, asked: Asked) -> Rows:
-    """`asked` on the policy's device; features stand for pixels where several rows show the same pictures."""
+class Processed(NamedTuple):
+    """What a processor makes of rows: of all together, or of each `apart` where several show the same pictures."""
+
+    rows: list[Encoded]
+    apart: bool
+
+
+def processed(renderer: Renderer, asked: Asked) -> Processed:
+    """`asked` through the processor. How its tensors of several rows divide into those is its own matter."""
     seen = [paths for paths in asked.paths if paths]
     if len(set(seen)) == len(seen) or why_not_kept(renderer.policy.model):
-        return Rows(on_device(renderer.encode(asked.texts, asked.pictures), renderer.policy), None)
-    return _encode_with_features(renderer, asked)
+        return Processed([renderer.encode(asked.texts, asked.pictures)], apart=False)
+    rows = zip(asked.texts, asked.pictures, strict=True)
+    return Processed([renderer.encode([text], [shown]) for text, shown in rows], apart=True)
 
 
-def _encode_with_features(renderer: Renderer, asked: Asked) -> Rows:
-    """The same, row by row: how a processor's tensors of several rows divide into them is its own matter."""
-    rows = [renderer.encode([text], [shown]) for text, shown in zip(asked.texts, asked.pictures, strict=True)]
+def encode(policy: Policy, asked: Asked, made: Processed) -> Rows:
+    """`asked`, of which `made` was made, on the policy's device; features stand for pixels of rows that are apart."""
+    if not made.apart:
+        return Rows(on_device(made.rows[0], policy), None)
     features: dict[Paths, dict[str, Any]] = {}
-    for paths, row in zip(asked.paths, rows, strict=True):
+    for paths, row in zip(asked.paths, made.rows, strict=True):
         if paths and paths not in features:
-            features[paths] = features_of(renderer.policy, to_model(row.images, renderer.policy))
-    names = dict.fromkeys(name for row in rows for name in row.types)
-    types = {name: [row.types.get(name, [[0] * len(row.ids[0])])[0] for row in rows] for name in names}
-    return Rows(Encoded([row.ids[0] for row in rows], {}, types), [features.get(paths) for paths in asked.paths])
+            features[paths] = features_of(policy, to_model(row.images, policy))
+    names = dict.fromkeys(name for row in made.rows for name in row.types)
+    types = {name: [row.types.get(name, [[0] * len(row.ids[0])])[0] for row in made.rows] for name in names}
+    return Rows(Encoded([row.ids[0] for row in made.rows], {}, types), [features.get(paths) for paths in asked.paths])
 
 
 def on_device(encoded: Encoded, policy: Policy) -> Encoded:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from PIL import Image
@@ -14,7 +14,7 @@ from sclvlm.engines.cache import RowCache
 from sclvlm.engines.context import check_fits
 from sclvlm.engines.drafts import Draft, Written
 from sclvlm.engines.notices import say_once
-from sclvlm.engines.openings import Asked, encode, pictures_of
+from sclvlm.engines.openings import Asked, Processed, encode, pictures_of, processed
 from sclvlm.engines.places import Places
 from sclvlm.engines.sampling import RowSampler
 from sclvlm.engines.trunks import trunks
@@ -22,22 +22,34 @@ from sclvlm.models import Policy, placeholders
 from sclvlm.records import Message
 from sclvlm.rendering import Renderer, pad
 
+P = TypeVar("P")
 
-class Turns:
-    """Replies of at most `limit` tokens to the last message of conversations that begin with `openings`."""
 
-    def __init__(self, policy: Policy, openings: Sequence[Opening], limit: int) -> None:
+class Turns(Generic[P]):
+    """Replies of at most `limit` tokens to the last message of conversations that begin with `openings`.
+
+    All that the first turn needs and no model computes is done when this is made, by any thread, with a processor that
+    is its own: `reader`'s. P: prompts as `read` leaves them.
+    """
+
+    def __init__(self, policy: Policy, openings: Sequence[Opening], limit: int, reader: Renderer) -> None:
         self.policy, self.limit, self.renderer = policy, limit, Renderer(policy)
         self.paths = [opening.images for opening in openings]
         self.images: list[list[Image.Image]] = pictures_of(openings)
+        self._first: P | None = self.read(reader, [[opening.message] for opening in openings])
+
+    def read(self, renderer: Renderer, conversations: list[list[Message]]) -> P:
+        """Whole conversations through the processor."""
+        raise NotImplementedError
+
+    def prompts(self, conversations: list[list[Message]]) -> P:
+        """The same; of the first turn what was made before."""
+        first, self._first = self._first, None
+        return self.read(self.renderer, conversations) if first is None else first
 
     def reply(self, conversations: list[list[Message]], sampler: RowSampler) -> list[Reply]:
         """One reply a conversation."""
         raise NotImplementedError
-
-    def texts(self, conversations: list[list[Message]]) -> list[str]:
-        """Each through the chat template, up to where the model writes on."""
-        return [self.renderer.text(conversation, reply=True) for conversation in conversations]
 
     def finish(self, written: Written) -> Reply:
         """The reply that its tokens spell; a stop token at the end is counted and not shown."""
@@ -46,7 +58,20 @@ class Turns:
         return Reply(text, len(written.tokens), "stop" if written.stopped else "length", written.logp)
 
 
-class ContinuedTurns(Turns):
+def texts(renderer: Renderer, conversations: list[list[Message]]) -> list[str]:
+    """Each through the chat template, up to where the model writes on."""
+    return [renderer.text(conversation, reply=True) for conversation in conversations]
+
+
+class Prompts(NamedTuple):
+    """Prompts that all differ, what the processor makes of them, and which of them each row has, (rows,)."""
+
+    once: Asked
+    made: Processed
+    which: Tensor
+
+
+class ContinuedTurns(Turns[Prompts]):
     """Keeps the cache between turns; padding may lie anywhere in it, masked.
 
     Rows that begin alike, as several draws of one question do, or questions about one picture, are one row that far.
@@ -55,9 +80,11 @@ class ContinuedTurns(Turns):
     cache: RowCache
     places: Places
 
-    def __init__(self, policy: Policy, openings: Sequence[Opening], limit: int) -> None:
-        super().__init__(policy, openings, limit)
-        self.said: list[list[int]] | None = None  # the ids of the last replies in the cache; None before the first turn
+    said: list[list[int]] | None = None  # the ids of the last replies in the cache; None before the first turn
+
+    def read(self, renderer: Renderer, conversations: list[list[Message]]) -> Prompts:
+        once, which = Asked(texts(renderer, conversations), self.paths, self.images).distinct()
+        return Prompts(once, processed(renderer, once), which)
 
     @torch.inference_mode()
     def reply(self, conversations: list[list[Message]], sampler: RowSampler) -> list[Reply]:
@@ -96,17 +123,16 @@ class ContinuedTurns(Turns):
 
     def _begin(self, conversations: list[list[Message]]) -> Tensor:
         """A new cache with the whole conversations; what `_extend` returns."""
-        asked = Asked(self.texts(conversations), self.paths, self.images)
-        once, which = asked.distinct()
-        logits = self._distinct(once)
+        once, made, which = self.prompts(conversations)
+        logits = self._distinct(once, made)
         if len(once.texts) == len(which):
             return logits
         self._spread(which)
         return logits[which.to(logits.device)]
 
-    def _distinct(self, asked: Asked) -> Tensor:
+    def _distinct(self, asked: Asked, made: Processed) -> Tensor:
         """The same for rows that all differ: what they begin with alike first, then what each goes on with."""
-        rows, model = encode(self.renderer, asked), self.policy.model
+        rows, model = encode(self.policy, asked, made), self.policy.model
         ids, types = rows.encoded.ids, rows.encoded.types
         check_fits(model.config, map(len, ids))
         shared = trunks(ids, asked.paths, placeholders(model)) if rows.divisible else None

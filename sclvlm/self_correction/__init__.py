@@ -53,8 +53,8 @@ def collect_traces(
     share: of several processes each calls this with its own, and appends to a file of its own; `journal.merge` makes
     one of them when all have ended. count_failed: adds to the failures of this run and returns their sum over all
     processes. A sample that can't be answered is kept with its reason; more than `max_failed_share` of all raise
-    SclvlmError. What was appended before is complete, so a killed run goes on where it stopped. Memory holds a batch,
-    and 8 bytes for each trace there was.
+    SclvlmError. What was appended before is complete, so a killed run goes on where it stopped. Memory holds a batch
+    and what is prepared of the next one, and 8 bytes for each trace there was.
     """
     done, total = answered(path), len(samples) * draws
     count_failed = count_failed or _Sum()

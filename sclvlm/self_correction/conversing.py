@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import islice
 from typing import NamedTuple
 
-from sclvlm.engines import Engine, Opening, Reply, StreamingEngine
+from sclvlm.engines import Engine, ForesightedEngine, Opening, Reply, StreamingEngine
 from sclvlm.errors import SclvlmError
 from sclvlm.grading import grade
 from sclvlm.prompts import Prompt, in_plain_marks, initial_message, review_message
@@ -55,9 +55,7 @@ class Conversation(NamedTuple):
 def held(asked: Iterable[Asked], engine: Engine, dialogue: Dialogue, batch_size: int) -> Generator[list[Conversation]]:
     """All conversations in order: in batches, or each as soon as it is there where the engine knows none."""
     if not isinstance(engine, StreamingEngine) or dialogue.review.wrong:
-        source = iter(asked)
-        while batch := list(islice(source, batch_size)):
-            yield converse(batch, engine, dialogue)
+        yield from _in_batches(iter(asked), engine, dialogue, batch_size)
         return
     with closing(engine.stream(map(dialogue.opening, asked), dialogue.follow_ups)) as stream:
         for opening, said in stream:
@@ -65,6 +63,21 @@ def held(asked: Iterable[Asked], engine: Engine, dialogue: Dialogue, batch_size:
                 yield [Conversation(opening, (), (), said)]
             else:
                 yield [Conversation(opening, dialogue.follow_ups, said)]
+
+
+def _in_batches(
+    source: Iterator[Asked], engine: Engine, dialogue: Dialogue, batch_size: int
+) -> Iterator[list[Conversation]]:
+    following = list(islice(source, batch_size))
+    with ExitStack() as end:
+        foresighted = engine if isinstance(engine, ForesightedEngine) and not dialogue.review.wrong else None
+        if foresighted:
+            end.callback(foresighted.forget)
+        while batch := following:
+            following = list(islice(source, batch_size))
+            if foresighted:
+                foresighted.expect([dialogue.opening(each) for each in following], dialogue.follow_ups)
+            yield converse(batch, engine, dialogue)
 
 
 def converse(batch: Sequence[Asked], engine: Engine, dialogue: Dialogue) -> list[Conversation]:
