@@ -14,11 +14,15 @@ from sclvlm.questions import Questions
 from sclvlm.records import ModelRef
 from sclvlm.self_correction import Origin, collect_traces
 from sclvlm.self_correction.conversing import Dialogue
+from sclvlm.self_correction.journal import Answered
 from sclvlm.self_correction.shares import Share
 
 
-def answer(questions: Questions) -> None:
-    """This process's share of the conversations; returns when all processes have come so far."""
+def answer(questions: Questions, done: Answered | None = None) -> None:
+    """This process's share of the conversations; returns when all processes have come so far.
+
+    done: those that are on disk, where that was read before.
+    """
     config, ask = questions.config, questions.ask
     engine, ref = ENGINES[ask.engine](config, ask)
     collect_traces(
@@ -33,6 +37,7 @@ def answer(questions: Questions) -> None:
         what=questions.what,
         share=Share(index(), count()),
         count_failed=_counted(questions.what),
+        done=done,
     )
     if count() > 1:
         from sclvlm.processes import wait

@@ -22,7 +22,7 @@ from sclvlm.progress import console
 from sclvlm.questions import Questions, questions_of
 from sclvlm.records import GradedTrace
 from sclvlm.runs import Stage, environment, locked
-from sclvlm.self_correction.journal import answered, merge, parts, wanted
+from sclvlm.self_correction.journal import Answered, answered, merge, parts, wanted
 from sclvlm.storage import read_records, repair_torn_line, write_json, write_text
 
 Facts = dict[str, Any]
@@ -144,8 +144,7 @@ def _run_stage(job: Job, number: int, total: int) -> Facts:
 def infer(job: Job) -> Facts:
     """Both turns on the training questions: traces.jsonl."""
     questions = questions_of(job.config)["infer"]
-    _ask(questions)
-    found = answered(questions.traces)
+    found = _ask(questions)
     return {"traces": str(questions.traces), "count": len(found), "failed": len(found.failed)}
 
 
@@ -270,22 +269,32 @@ def preview(config: Config, name: str) -> list[Any]:
     return previews(questions.samples, policy, dialogue_of(ask), max_new_tokens=ask.max_new_tokens)
 
 
-def _ask(questions: Questions) -> None:
-    """Hold the conversations that are missing, by all processes; a model is loaded only if there are any."""
-    if not _all_answered(questions):
+def _ask(questions: Questions) -> Answered:
+    """Hold the conversations that are missing, by all processes; a model is loaded only if there are any.
+
+    Returns what is there then. The traces are read once before, and once more if anything was asked or is to be merged.
+    """
+    done = _found(questions.traces)
+    if not _is_all(done, questions):
         with _all_processes(questions.what):
-            answer(questions)
-    merge(questions.traces, questions.samples, questions.ask.draws)
-    if count() > 1 and not _all_answered(questions):
+            answer(questions, done)
+    elif not parts(questions.traces):
+        return done
+    done = merge(questions.traces, questions.samples, questions.ask.draws)
+    if count() > 1 and not _is_all(done, questions):
         raise SclvlmError(
             f"{questions.traces}: answers of other processes are missing. Put run.dir where all machines see it."
         )
+    return done
 
 
-def _all_answered(questions: Questions) -> bool:
-    for file in (questions.traces, *parts(questions.traces)):  # before another process appends to it
+def _found(traces: Path) -> Answered:
+    for file in (traces, *parts(traces)):  # before another process appends to it
         repair_torn_line(file)
-    done = answered(questions.traces)
+    return answered(traces)
+
+
+def _is_all(done: Answered, questions: Questions) -> bool:
     asked = wanted(questions.samples, questions.ask.draws)
     return len(done) > 0 and all(each in done for each in asked)
 

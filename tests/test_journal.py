@@ -101,6 +101,15 @@ def test_a_merge_killed_before_the_other_files_went_doubles_nothing(tmp_path: Pa
     assert path.read_bytes() == whole
 
 
+def test_a_merge_tells_what_it_has_brought_together(tmp_path: Path) -> None:
+    wanted, path = samples("a", "bad", "c", "worse bad", "e"), tmp_path / "t.jsonl"
+    for index in range(2):
+        ask(wanted, path, Stub(), share=Share(index, 2), max_failed_share=1.0, batch_size=1)
+    found, read = merge(path, wanted[:3], 1), answered(path)
+    assert [len(found), len(found.failed)] == [len(read), len(read.failed)] == [3, 1]
+    assert [(sample, 0) in found for sample in wanted] == [True, True, True, False, False]
+
+
 def test_a_merge_leaves_a_file_alone_that_stands_alone(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     ask(samples("a", "b"), path, Stub())

@@ -19,6 +19,7 @@ from sclvlm.fingerprints import stage_inputs
 from sclvlm.pipeline import made_pairs, run_stages
 from sclvlm.questions import Questions
 from sclvlm.records import ModelRef, PreferencePair, Sample, Trace, Turn, text_message
+from sclvlm.self_correction.journal import Answered, answered
 from sclvlm.storage import read_records, write_json, write_records
 
 ROOT = Path(__file__).parents[1]
@@ -80,10 +81,11 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Models are stubbed: infer mends even questions and spoils odd ones; what was asked is listed."""
     asked: list[str] = []
 
-    def ask(questions: Questions) -> None:
+    def ask(questions: Questions) -> Answered:
         asked.append(questions.what)
         sides = (("B", "A"), ("A", "B"))
         write_records(questions.traces, [trace(n, *sides[n % 2]) for n in range(len(questions.samples))])
+        return answered(questions.traces)
 
     def fine_tune(job: pipeline.Job) -> pipeline.Facts:
         asked.append("train")

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sclvlm import pipeline
+from sclvlm import asking, pipeline
 from sclvlm.config import Config, load_config
 from sclvlm.errors import SclvlmError
 from sclvlm.questions import questions_of
-from sclvlm.records import Trace
+from sclvlm.records import ModelRef, Trace
+from sclvlm.self_correction import journal
 from sclvlm.storage import read_records, write_records
 from tests.test_pipeline import NUMBER, sample, trace
+from tests.test_self_correction import Stub
 
 Load = Callable[..., Config]
 
@@ -44,7 +46,7 @@ def test_a_question_without_its_answer_is_seen(load: Load, torn: str, draws: int
     write_records(questions.traces, [trace(0, "A", "A")])
     with questions.traces.open("a") as file:
         file.write(torn)
-    assert not pipeline._all_answered(questions)
+    assert not pipeline._is_all(pipeline._found(questions.traces), questions)
 
 
 def test_parts_that_not_all_machines_see_are_told(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +54,7 @@ def test_parts_that_not_all_machines_see_are_told(load: Load, monkeypatch: pytes
     write_records(questions.traces.with_name("traces.part-0.jsonl"), [trace(0, "A", "A")])
     monkeypatch.setattr(pipeline, "count", lambda: 2)
     monkeypatch.setattr(pipeline, "_all_processes", lambda _: nullcontext())
-    monkeypatch.setattr(pipeline, "answer", lambda _: None)
+    monkeypatch.setattr(pipeline, "answer", lambda *_: None)
     with pytest.raises(SclvlmError, match=r"answers of other processes are missing\. Put run\.dir where all machines"):
         pipeline._ask(questions)
     assert [each.id for each in read_records(questions.traces, Trace)] == ["q0"]
@@ -64,5 +66,37 @@ def test_a_torn_line_of_another_process_is_mended_before_it_appends_again(load: 
     write_records(part, [trace(1, "A", "A")])
     whole = part.read_bytes()
     part.write_bytes(whole + b'{"id": "q3')
-    assert not pipeline._all_answered(questions)
+    assert not pipeline._is_all(pipeline._found(questions.traces), questions)
     assert part.read_bytes() == whole
+
+
+@pytest.fixture(name="reads")
+def files_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that traces are read from, as they are read."""
+    names: list[str] = []
+    read = journal.read_placed
+    monkeypatch.setattr(journal, "read_placed", lambda path, kind: names.append(path.name) or read(path, kind))
+    return names
+
+
+def test_traces_are_read_once_before_asking_and_once_after(
+    load: Load, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(asking.ENGINES, "hf", lambda *_: (Stub(), ModelRef(path="m")))
+    facts = pipeline.infer(pipeline.Job.of(load(), "infer"))
+    assert reads == ["traces.jsonl", "traces.jsonl"]
+    assert (facts["count"], facts["failed"]) == (NUMBER, 0)
+
+
+def test_traces_that_are_all_there_are_read_once(load: Load, reads: list[str]) -> None:
+    questions = questions_of(load())["infer"]
+    write_records(questions.traces, [trace(number, "A", "A") for number in range(NUMBER)])
+    assert pipeline.infer(pipeline.Job.of(load(), "infer"))["count"] == NUMBER
+    assert reads == ["traces.jsonl"]
+
+
+def test_parts_that_hold_all_answers_are_merged_without_asking(load: Load) -> None:
+    questions = questions_of(load("model.path=nowhere/at/all"))["infer"]
+    write_records(questions.traces.with_name("traces.part-1.jsonl"), [trace(n, "A", "A") for n in range(NUMBER)])
+    assert len(pipeline._ask(questions)) == NUMBER
+    assert [file.name for file in questions.traces.parent.iterdir()] == ["traces.jsonl"]

@@ -13,7 +13,7 @@ from sclvlm.progress import progress
 from sclvlm.prompts import MARKER
 from sclvlm.records import ModelRef, Sample, Trace, Turn
 from sclvlm.self_correction.conversing import Conversation, Dialogue, held
-from sclvlm.self_correction.journal import answered, own_file, wanted
+from sclvlm.self_correction.journal import Answered, answered, own_file, wanted
 from sclvlm.self_correction.shares import ALONE, Share, dealt
 from sclvlm.storage import RecordAppender
 
@@ -47,16 +47,18 @@ def collect_traces(
     what: str,
     share: Share = ALONE,
     count_failed: Callable[[int], int] | None = None,
+    done: Answered | None = None,
 ) -> None:
     """Append the traces that `path` and the files beside it don't hold yet, `draws` for each sample, in order.
 
     share: of several processes each calls this with its own, and appends to a file of its own; `journal.merge` makes
     one of them when all have ended. count_failed: adds to the failures of this run and returns their sum over all
-    processes. A sample that can't be answered is kept with its reason; more than `max_failed_share` of all raise
-    SclvlmError. What was appended before is complete, so a killed run goes on where it stopped. Memory holds a batch
-    and what is prepared of the next one, and 8 bytes for each trace there was.
+    processes. done: what they hold, where that was read before. A sample that can't be answered is kept with its
+    reason; more than `max_failed_share` of all raise SclvlmError. What was appended before is complete, so a killed run
+    goes on where it stopped. Memory holds a batch and what is prepared of the next one, and 8 bytes for each trace
+    there was.
     """
-    done, total = answered(path), len(samples) * draws
+    done, total = answered(path) if done is None else done, len(samples) * draws
     count_failed = count_failed or _Sum()
     mine = dealt(samples, share, together=max(batch_size // draws, 1))
     left = (asked for asked in wanted(mine, draws) if asked not in done)

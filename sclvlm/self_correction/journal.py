@@ -6,7 +6,7 @@ write to one file; those files, of however many processes, are part of what is t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,17 +47,18 @@ class Answered:
 def answered(traces: Path) -> Answered:
     """All that was answered, in `traces` or beside it."""
     failed: list[str] = []
-
-    def keys() -> Iterator[str]:
-        for file in (traces, *parts(traces)):
-            for _, trace in read_placed(file, Trace):
-                key = key_of(*trace.key)
-                if trace.failed:
-                    failed.append(key)
-                yield key
-
-    present = KeySet(keys())
+    present = KeySet(key for key, _ in _placed([traces, *parts(traces)], failed))
     return Answered(present, KeySet(failed))
+
+
+def _placed(files: Sequence[Path], failed: list[str]) -> Iterator[tuple[str, int]]:
+    """Key and place of each conversation in `files`; the keys of those that failed are put into `failed`."""
+    for number, file in enumerate(files):
+        for start, trace in read_placed(file, Trace):
+            key = key_of(*trace.key)
+            if trace.failed:
+                failed.append(key)
+            yield key, start * FILES + number
 
 
 def key_of(sample: str, draw: int) -> str:
@@ -70,27 +71,32 @@ def wanted(samples: Iterable[Sample], draws: int) -> Iterator[tuple[Sample, int]
     return ((sample, draw) for sample in samples for draw in range(draws))
 
 
-def merge(traces: Path, samples: Iterable[Sample], draws: int) -> None:
+def merge(traces: Path, samples: Iterable[Sample], draws: int) -> Answered:
     """Bring everything into `traces`, in the order of `samples`, and remove the other files; nothing without others.
 
-    `traces` is replaced at once, and the others go only then: whenever this is killed, nothing is lost.
+    Returns what is in it then. `traces` is replaced at once, and the others go only then: whenever this is killed,
+    nothing is lost.
     """
     others = parts(traces)
     if not others:
-        return
-    files = [traces, *others]
-    places = KeyIndex(
-        (key_of(*trace.key), start * FILES + number)
-        for number, file in enumerate(files)
-        for start, trace in read_placed(file, Trace)
-    )
+        return answered(traces)
+    files, failed = [traces, *others], list[str]()
+    places = KeyIndex(_placed(files, failed))
+    with AtomicFile(traces) as whole:
+        keys = (key_of(sample.id, draw) for sample, draw in wanted(samples, draws))
+        present = KeySet(_copied(keys, places, files, whole))
+    for file in others:
+        file.unlink()
+    return Answered(present, KeySet(key for key in failed if key in present))
+
+
+def _copied(keys: Iterable[str], places: KeyIndex, files: Sequence[Path], whole: AtomicFile) -> Iterator[str]:
+    """Those of `keys` that have a place; their lines go into `whole`."""
     with ExitStack() as stack:
         opened = {number: stack.enter_context(file.open("rb")) for number, file in enumerate(files) if file.is_file()}
-        whole = stack.enter_context(AtomicFile(traces))
-        for sample, draw in wanted(samples, draws):
-            if (place := places.get(key_of(sample.id, draw))) is not None:
+        for key in keys:
+            if (place := places.get(key)) is not None:
                 start, number = divmod(place, FILES)
                 opened[number].seek(start)
                 whole.write(opened[number].readline().decode())
-    for file in others:
-        file.unlink()
+                yield key
