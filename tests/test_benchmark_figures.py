@@ -189,6 +189,20 @@ def test_one_wrong_question_of_mmevalpro_costs_its_triplet(tmp_path: Path) -> No
     assert figures(samples, [5]) == pytest.approx({"genuine": 0.5, "micro": 5 / 6})
 
 
+INSIDE = [name for name in CASES if "can't be told apart" in name or "without marks" in name]
+
+
+@pytest.mark.parametrize("name", INSIDE)
+@pytest.mark.parametrize("said", ["## {} ##", "{}", "({})", "The answer is {}."])
+def test_a_letter_answers_a_question_that_keeps_its_options_inside(name: str, said: str, tmp_path: Path) -> None:
+    (sample,) = samples_of(CASES[name].name, CASES[name].write, tmp_path)
+    for response, share in ((said.format(sample.answer), 1.0), (said.format("B"), 0.0)):
+        trace = answered(sample, response)
+        assert trace.turns[0].verdict == ("correct" if share else "incorrect")
+        (found,) = official_figures([trace], {sample.id: sample}).values()
+        assert found["accuracy"] == share
+
+
 def test_mmstar_is_averaged_over_its_second_level(tmp_path: Path) -> None:
     levels = ("x", "x", "x", "y")
     rows = [

@@ -191,7 +191,7 @@ CASES = {
     "MMStar, options that can't be told apart": Case(
         "mmstar",
         shard({"index": 0, "question": "Is A: or B: it?\nA: x, A: y", "image": stored(1), "answer": "A"}, "m.parquet"),
-        {"question": "Is A: or B: it?\nA: x, A: y", "kind": "text", "answer": "A", "choices": ()},
+        {"question": "Is A: or B: it?\nA: x, A: y", "kind": "choice", "answer": "A", "choices": ("A", "B")},
     ),
     "MMBench, hub": Case(
         "mmbench",
@@ -254,6 +254,11 @@ CASES = {
             }
         ),
         {"question": "Where?", "kind": "choice", "choices": ("Left", "Right"), "answer": "B"},
+    ),
+    "RealWorldQA, options without marks": Case(
+        "realworldqa",
+        shard({"question": "A left, B right or C ahead?", "answer": "C", "image": stored(1)}),
+        {"question": "A left, B right or C ahead?", "kind": "choice", "choices": ("A", "B", "C", "D"), "answer": "C"},
     ),
     "RealWorldQA, a number": Case(
         "realworldqa",

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipelines.benchmarks.options import apart, free, letter, letter_at, letter_of_text, yes_or_no
+from data_pipelines.benchmarks.options import (
+    apart,
+    free,
+    letter,
+    letter_at,
+    letter_of_text,
+    letters_inside,
+    yes_or_no,
+)
 from data_pipelines.rows import BrokenError
 
 
@@ -87,6 +95,25 @@ def test_options_inside_a_question_are_taken_apart(text: str, choices: tuple[str
 )
 def test_options_that_leave_a_doubt_stay_inside(text: str) -> None:
     assert apart(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "letters"),
+    [
+        ("Which?\nA: x, B: y, B: z", "A", "AB"),
+        ("Which? (A) x (B) y\nor (C) z", "B", "ABC"),
+        ("A. x\nB. y\nC. z", "C", "ABC"),
+        ("Which? A) x, B) y, D) z", "D", "ABCD"),  # beyond the gap only as far as the answer
+        ("Which letter?", "b", "ABCD"),
+        ("Vitamin A. or else?", "(C)", "ABCD"),
+        ("Which? x or y", "F", "ABCDEF"),
+        ("In the U.S.A. or in Room 1B: which?", "A", "ABCD"),
+    ],
+)
+def test_a_question_that_keeps_its_options_inside_is_answered_by_the_letters_it_shows(
+    text: str, answer: str, letters: str
+) -> None:
+    assert letters_inside(text, answer) == tuple(letters)
 
 
 WORDS = st.text(string.ascii_lowercase + " 0123456789", min_size=1, max_size=12).map(str.strip).filter(bool)

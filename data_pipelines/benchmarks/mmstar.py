@@ -1,25 +1,27 @@
 """MMStar: 1,500 questions that need the picture, in 6 categories of 3 kinds each.
 
-The options stand inside the question; where they can't be told apart the question stays whole and is answered by its
-letter as text. Official metric: accuracy, also as the mean over categories.
+The options stand inside the question; where they can't be told apart the question stays whole and its choices are the
+letters alone. Official metric: accuracy, also as the mean over categories.
 """
 
 from __future__ import annotations
 
 from data_pipelines.benchmarks.layouts import Benchmark, Draft, Layout, lettered, pictures_in
-from data_pipelines.benchmarks.options import apart, letter
+from data_pipelines.benchmarks.options import apart, letter, letters_inside
 from data_pipelines.rows import Row
 from sclvlm.records import AnswerKind
 
 
 def draft(row: Row) -> Draft:
     """A row of the published Parquet file."""
-    published, index = row.text("question"), row.text("index")
+    published, index, answer = row.text("question"), row.text("index"), row.text("answer")
+    choices = letters_inside(published, answer)
     whole = Draft(
         id=f"mmstar-{index}",
         question=published,
-        kind=AnswerKind.TEXT,
-        answer=row.text("answer"),
+        kind=AnswerKind.CHOICE,
+        choices=choices,
+        answer=letter(answer, choices),
         images=pictures_in(row),
         category=row.maybe("category"),
         meta={"published_question": published, **row.kept("l2_category")},
@@ -28,8 +30,7 @@ def draft(row: Row) -> Draft:
     )
     if (found := apart(published)) is None:
         return whole
-    answer = letter(whole.answer, found.choices)
-    return whole._replace(**found._asdict(), kind=AnswerKind.CHOICE, answer=answer, note="")
+    return whole._replace(**found._asdict(), answer=letter(answer, found.choices), note="")
 
 
 MMSTAR = Benchmark(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 from data_pipelines.rows import BrokenError
@@ -16,6 +17,8 @@ STYLES = (  # how options are marked within a question; what ends an option that
     (re.compile(r"^([A-Z])[.:)]\s+", re.MULTILINE), ""),  # A. left, then B. right on the next line
     (re.compile(r"(?:(?<=: )|(?<=, )|^)([A-Z]):\s+", re.MULTILINE), ","),  # Options: A: left, B: right
 )
+MARK = re.compile(r"(?<![\w.])\(?([A-Z])[.:)]")  # of an option, wherever it stands
+USUAL = 4  # options of a question that shows no marks
 NUMBER = re.compile(r"[-+]?(\d+(\.\d+)?|\.\d+)")
 
 
@@ -35,10 +38,26 @@ class Known(NamedTuple):
 
 def letter(answer: str, choices: Sequence[str]) -> str:
     """The letter that `answer` is: B, b, (B), B. — or else the text of one option. Raises BrokenError for neither."""
-    bare = answer.strip().strip("().").upper()
+    bare = _bare(answer)
     if len(bare) == 1 and bare in LETTERS[: len(choices)]:
         return bare
     return letter_of_text(answer, choices)
+
+
+def letters_inside(text: str, answer: str) -> tuple[str, ...]:
+    """The letters by which a question that keeps its options inside is answered; they stand for their own texts.
+
+    They go from A on as far as the marks in `text` do without a gap, to D where there are none, and at least to
+    `answer`.
+    """
+    marks = set(MARK.findall(text))
+    shown = len(list(takewhile(marks.__contains__, LETTERS)))
+    known = LETTERS.find(_bare(answer)) + 1
+    return tuple(LETTERS[: max(shown if shown > 1 else USUAL, known)])
+
+
+def _bare(answer: str) -> str:
+    return answer.strip().strip("().").upper()
 
 
 def letter_of_text(answer: str, choices: Sequence[str]) -> str:

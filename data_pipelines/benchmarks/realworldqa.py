@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from data_pipelines.benchmarks.layouts import Benchmark, Draft, Layout, lettered, pictures_in
-from data_pipelines.benchmarks.options import apart, free, letter
+from data_pipelines.benchmarks.options import apart, free, letter, letters_inside
 from data_pipelines.rows import Row
 from sclvlm.records import AnswerKind
 
@@ -31,7 +31,8 @@ def draft(row: Row) -> Draft:
     if (found := apart(asked)) is not None:
         return read._replace(**found._asdict(), kind=AnswerKind.CHOICE, answer=letter(answer, found.choices))
     if len(answer) == 1 and answer.isalpha():
-        return read._replace(note="options left inside the question")
+        choices, note = letters_inside(asked, answer), "options left inside the question"
+        return read._replace(kind=AnswerKind.CHOICE, choices=choices, answer=letter(answer, choices), note=note)
     return read._replace(**free(answer)._asdict())
 
 
