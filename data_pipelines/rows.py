@@ -85,6 +85,11 @@ class Row:
             raise CellError(f"column {column!r}: expected a list of texts, got {value!r:.80}")
         return tuple(str(each).strip() for each in found)
 
+    @property
+    def split(self) -> str:
+        """The split that the row says it is of, in lower case; "" where it says none."""
+        return str(self["split"]).strip().lower() if self.has("split") else ""
+
     def kept(self, *columns: str) -> dict[str, Any]:
         """Those of `columns` that say something, as they stand."""
         return {column: self[column] for column in columns if self.has(column)}
@@ -159,6 +164,11 @@ def opened(name: str, rows: Iterable[Row], roots: Iterable[Path], licence: str =
     return Source(name, chain([first], counted), tuple(map(str, first.cells)), places, licence)
 
 
+def names_of(split: str) -> frozenset[str]:
+    """How the split, or each of several joined by "+", may be called."""
+    return frozenset(way for each in split.split("+") for way in ways(each.lower()))
+
+
 def files_of(folder: Path, split: str, patterns: Sequence[str] = ()) -> list[Path]:
     """The files to read of `folder`, at any depth: those that name `split`, or all where none names any split.
 
@@ -170,8 +180,7 @@ def files_of(folder: Path, split: str, patterns: Sequence[str] = ()) -> list[Pat
     if not found:
         raise ConfigError(f"{folder}: expected {', '.join(READERS)} files, got none.")
     words = {path: _words(path.relative_to(folder)) for path in found}
-    asked = {way for each in split.split("+") for way in ways(each)}
-    of_split = [path for path in found if words[path] & asked]
+    of_split = [path for path in found if words[path] & names_of(split)]
     if not of_split and any(words[path] & SPLITS for path in found):
         names = ", ".join(str(path.relative_to(folder)) for path in found[:5])
         raise ConfigError(f"{folder}: no file of the split {split!r}, found: {names}. Name another --split.")

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from data_pipelines.benchmarks.card import card
 from data_pipelines.benchmarks.layouts import Benchmark, Draft, Layout, SameAs, layout_of
 from data_pipelines.pictures import Pictures
-from data_pipelines.rows import BrokenError, CellError, Row, Wanted
+from data_pipelines.rows import BrokenError, CellError, Row, Wanted, names_of
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.records import Sample
 from sclvlm.screening import Screen, told
@@ -40,6 +40,7 @@ class Tally:
     notes: Counter[str] = field(default_factory=Counter)
     groups: set[str] = field(default_factory=set)
     licence: str = ""
+    other_splits: set[str] = field(default_factory=set)
 
     def count(self, sample: Sample, note: str) -> None:
         """Take note of one more sample."""
@@ -57,19 +58,30 @@ class Tally:
 class Import:
     """Makes samples of rows. A row that shares the picture of one that comes later waits until the end."""
 
-    def __init__(self, name: str, layout: Layout, pictures: Pictures, tally: Tally) -> None:
+    def __init__(self, name: str, layout: Layout, pictures: Pictures, tally: Tally, split: str) -> None:
         self.name, self.layout, self.pictures, self.tally = name, layout, pictures, tally
+        self.split = names_of(split)
         self._known: dict[str, list[str]] = {}
         self._waiting: list[tuple[Row, Draft]] = []
         self._ids: set[str] = set()
 
-    def samples(self, rows: Iterable[Row]) -> Iterator[Sample]:
-        """The sound samples of `rows`. Raises SclvlmError naming row and column of a wrong cell."""
-        for row in rows:
+    def samples(self, rows: Iterable[Row], limit: int | None = None) -> Iterator[Sample]:
+        """The sound samples of the first `limit` rows of the split. Raises SclvlmError naming row and column of a
+        wrong cell.
+        """
+        for row in islice(self._of_split(rows), limit):
             self.tally.read += 1
             yield from self._sound(row, partial(self._first, row))
         for row, draft in self._waiting:
             yield from self._sound(row, partial(self._sample, draft))
+
+    def _of_split(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """A file may hold several splits and say of each row which."""
+        for row in rows:
+            if row.flaw or not row.split or row.split in self.split:
+                yield row
+            else:
+                self.tally.other_splits.add(row.split)
 
     def _sound(self, row: Row, make: Callable[[], Sample | None]) -> Iterator[Sample]:
         try:
@@ -145,9 +157,12 @@ def build(
     shutil.rmtree(making, ignore_errors=True)
     try:
         pictures = Pictures(making / "images", *opened.roots)
-        samples = Import(benchmark.name, layout, pictures, tally).samples(islice(opened.rows, limit))
-        write_records(making / "samples.jsonl", samples)
+        importing = Import(benchmark.name, layout, pictures, tally, wanted.split)
+        write_records(making / "samples.jsonl", importing.samples(opened.rows, limit))
         tally.images = pictures.count
+        if not tally.read:
+            found = ", ".join(sorted(tally.other_splits))
+            raise ConfigError(f"{source}: no row of the split {wanted.split!r}, found: {found}. Name another --split.")
         if not tally.kept:
             raise SclvlmError(f"{source}: none of {tally.read} rows is a sound sample ({told(tally.screen.dropped)}).")
         write_text(making / "card.md", card(name, benchmark, wanted, limit, tally))

@@ -8,13 +8,8 @@ from __future__ import annotations
 from data_pipelines.benchmarks.layouts import Benchmark, Draft, Layout, lettered, pictures_in
 from data_pipelines.benchmarks.options import letter_at
 from data_pipelines.pictures import OneOf
-from data_pipelines.rows import Row, Source, Wanted, open_rows
+from data_pipelines.rows import Row
 from sclvlm.records import AnswerKind
-
-
-def of_split(wanted: Wanted) -> Source:
-    """problems.json holds all splits and says of each row which; a file of one split passes whole."""
-    return open_rows(wanted).only("split", wanted.split)
 
 
 def draft(row: Row) -> Draft:
@@ -46,5 +41,4 @@ SCIENCEQA = Benchmark(
     where="https://github.com/lupantech/ScienceQA (problems.json, images), hub id derek-thomas/ScienceQA",
     files=("problems.json",),
     layouts=(lettered("scienceqa"), Layout(("question", "choices", "answer", "image"), draft)),
-    open=of_split,
 )
