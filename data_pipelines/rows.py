@@ -205,14 +205,17 @@ def read(path: Path) -> Iterator[Row]:
     try:
         for number, row in enumerate(READERS[path.suffix](path), start=1):
             yield replace(row, place=f"{path}, row {number}", file=path.stem)
-    except (OSError, ValueError, csv.Error) as error:
+    except csv.Error as error:
+        remedy = "Close each quote that begins a cell, and write one within a quoted cell twice."
+        raise SclvlmError(f"{path}, behind row {number}: can't be read on: {error}. {remedy}") from None
+    except (OSError, ValueError) as error:
         raise SclvlmError(f"{path}, behind row {number}: can't be read on: {error}.") from None
 
 
 def _tsv(path: Path) -> Iterator[Row]:
     csv.field_size_limit(LARGEST_CELL)
     with path.open(encoding="utf-8-sig", newline="") as file:
-        for cells in csv.DictReader(file, delimiter="\t"):
+        for cells in csv.DictReader(file, delimiter="\t", strict=True):  # else a quote left open takes all that follows
             yield Row(cells, "", flaw="more cells than columns" if None in cells else "")
 
 

@@ -51,6 +51,18 @@ def test_a_tsv_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert cells(path) == [{"a": "ü"}]
 
 
+@pytest.mark.parametrize("cell", ['"left', '"left" or right'])
+def test_a_quote_that_is_not_closed_is_one_error_behind_the_last_sound_row(cell: str, tmp_path: Path) -> None:
+    (tmp_path / "x.tsv").write_text(f"a\tb\n1\tx\n2\t{cell}\n" + "3\tz\n" * 2000)
+    with pytest.raises(SclvlmError, match=r"x\.tsv, behind row 1: can't be read on: .*\. Close each quote that begins"):
+        cells(tmp_path / "x.tsv")
+
+
+def test_quotes_new_lines_and_line_ends_of_any_system_are_read(tmp_path: Path) -> None:
+    (tmp_path / "x.tsv").write_bytes(b'a\tb\r\n"say ""left""\n twice"\t3" wide\r\n\t""\n')
+    assert cells(tmp_path / "x.tsv") == [{"a": 'say "left"\n twice', "b": '3" wide'}, {"a": "", "b": ""}]
+
+
 def test_shards_are_read_in_order_and_numbered_through(tmp_path: Path) -> None:
     for number in (1, 0):
         parquet(tmp_path / "data" / f"test-0000{number}-of-00002.parquet", {"a": number})
