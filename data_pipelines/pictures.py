@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +48,13 @@ class Pictures:
                 path.write_bytes(content)
                 self.count += 1
         return [str(path) for path, _ in kept]
+
+    def leave(self, used: Collection[str]) -> None:
+        """Remove the pictures that are none of these paths."""
+        unused = [path for path in self.folder.iterdir() if str(path) not in used]
+        for path in unused:
+            path.unlink()
+        self.count -= len(unused)
 
     def _name(self, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()

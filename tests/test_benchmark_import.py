@@ -71,7 +71,7 @@ def test_an_option_called_none_or_na_is_an_option(tmp_path: Path) -> None:
 BROKEN: dict[str, Row] = {
     "broken base64": {"image": in_base64(1)[:-3] + "*"},
     "broken image": {"image": in_base64(1)[:72]},
-    "image points at a row that is missing or left out": {"image": "99"},
+    "image points at a row that is missing or has no sound image": {"image": "99"},
     "answer is none of the choices": {"answer": "C"},
     "no answer": {"answer": ""},
     "no question": {"question": " "},
@@ -92,13 +92,36 @@ def test_a_broken_row_is_counted_with_its_reason_and_place(reason: str, change: 
     assert f"| {reason} | 1 | {source}, row 2 |" in (tmp_path / "out" / "card.md").read_text()
 
 
-def test_a_pointer_at_a_row_that_was_left_out_is_counted(tmp_path: Path) -> None:
-    source = tsv(tmp_path / "x.tsv", {**LETTERED, "answer": "Z"}, COPY, {**LETTERED, "index": 9})
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("change", [{"answer": ""}, {"answer": "Z"}, {"question": ""}, {"A": ""}])
+def test_a_row_that_is_left_out_lends_its_picture_to_those_that_point_at_it(
+    change: Row, order: int, tmp_path: Path
+) -> None:
+    source = tsv(tmp_path / "x.tsv", *({**LETTERED, **change}, COPY)[::order])
+    (copy,), tally = imported("mmbench", source, tmp_path / "out")
+    assert (copy.id, len(reasons(tally)), tally.images) == ("mmbench-1000007", 1, 1)
+    assert Path(copy.images[0]).read_bytes() == picture(1)
+
+
+def test_a_row_that_is_left_out_passes_on_the_picture_that_it_points_at(tmp_path: Path) -> None:
+    source = tsv(tmp_path / "x.tsv", LETTERED, {**COPY, "answer": ""}, {**COPY, "index": 2_000_007, "image": "1000007"})
+    samples, _ = imported("mmbench", source, tmp_path / "out")
+    assert [(sample.id, Path(sample.images[0]).read_bytes()) for sample in samples] == [
+        ("mmbench-7", picture(1)),
+        ("mmbench-2000007", picture(1)),
+    ]
+
+
+def test_a_picture_that_no_sample_shows_is_not_kept(tmp_path: Path) -> None:
+    source = tsv(tmp_path / "x.tsv", LETTERED, {**LETTERED, "index": 8, "answer": "", "image": in_base64(2)})
+    (sample,), tally = imported("mmbench", source, tmp_path / "out")
+    assert ([str(path) for path in (tmp_path / "out" / "images").iterdir()], tally.images) == (list(sample.images), 1)
+
+
+def test_a_pointer_at_a_row_whose_picture_is_broken_is_counted(tmp_path: Path) -> None:
+    source = tsv(tmp_path / "x.tsv", {**LETTERED, "image": in_base64(1)[:72]}, COPY, {**LETTERED, "index": 9})
     _, tally = imported("mmbench", source, tmp_path / "out")
-    assert reasons(tally) == {
-        "answer is none of the choices": 1,
-        "image points at a row that is missing or left out": 1,
-    }
+    assert reasons(tally) == {"broken image": 1, "image points at a row that is missing or has no sound image": 1}
 
 
 def test_a_line_with_more_cells_than_columns_is_counted(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from data_pipelines.benchmarks.__main__ import main
 from sclvlm.errors import ConfigError
-from tests.benchmark_files import LETTERED, Row, imported, in_base64, tsv, whole
+from tests.benchmark_files import LETTERED, Row, imported, in_base64, picture, tsv, whole
 
 
 def of_splits(*splits: str) -> list[Row]:
@@ -30,6 +30,12 @@ def test_rows_of_other_splits_are_no_part_of_the_one_asked_for(tmp_path: Path) -
     assert [sample.id for sample in samples] == ["mmmu-1"]
     assert (tally.read, tally.images) == (1, 1)
     assert "Split: validation" in (tmp_path / "out" / "card.md").read_text()
+
+
+def test_a_row_of_another_split_lends_its_picture(tmp_path: Path) -> None:
+    first, second = of_splits("dev", "validation")
+    (sample,), _ = imported("mmmu", tsv(tmp_path / "x.tsv", first, {**second, "image": "0"}), tmp_path / "out")
+    assert Path(sample.images[0]).read_bytes() == picture(0)
 
 
 @pytest.mark.parametrize("asked", ["val", "valid", "validation", "VAL"])

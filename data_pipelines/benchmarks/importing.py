@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from data_pipelines.benchmarks.card import card
-from data_pipelines.benchmarks.layouts import Benchmark, Draft, Layout, SameAs, layout_of
+from data_pipelines.benchmarks.layouts import Benchmark, Draft, Layout, SameAs, layout_of, pictures_in, pointed
 from data_pipelines.pictures import Pictures
 from data_pipelines.rows import BrokenError, CellError, Row, Wanted, names_of
 from sclvlm.errors import ConfigError, SclvlmError
@@ -56,11 +58,14 @@ class Tally:
 
 
 class Import:
-    """Makes samples of rows. A row that shares the picture of one that comes later waits until the end."""
+    """Makes samples of rows. A row that shares the picture of one that comes later waits until the end; one that is
+    passed over or left out lends its picture all the same. used: the pictures of samples.
+    """
 
     def __init__(self, name: str, layout: Layout, pictures: Pictures, tally: Tally, split: str) -> None:
         self.name, self.layout, self.pictures, self.tally = name, layout, pictures, tally
         self.split = names_of(split)
+        self.used: set[str] = set()
         self._known: dict[str, list[str]] = {}
         self._waiting: list[tuple[Row, Draft]] = []
         self._ids: set[str] = set()
@@ -82,6 +87,7 @@ class Import:
                 yield row
             else:
                 self.tally.other_splits.add(row.split)
+                self._lend(row)
 
     def _sound(self, row: Row, make: Callable[[], Sample | None]) -> Iterator[Sample]:
         try:
@@ -90,6 +96,7 @@ class Import:
             raise SclvlmError(f"{row.place}: {error}. Found: {', '.join(map(str, row.cells))}. Mend the row.") from None
         except BrokenError as error:
             self.tally.screen.drop(row.place, str(error))
+            self._lend(row)
             return
         if sample is not None:
             yield sample
@@ -108,7 +115,7 @@ class Import:
             raise BrokenError("no answer")
         if draft.id in self._ids:
             raise BrokenError("id stands twice")
-        images = self._kept(draft)
+        images = self._kept(draft.images)
         own = {name: value for name, value in draft._asdict().items() if name in Sample.model_fields}
         try:
             meta = {"benchmark": self.name, **draft.meta}
@@ -117,17 +124,24 @@ class Import:
             raise BrokenError(describe(error).partition(", got")[0]) from None
         self._ids.add(draft.id)
         self.tally.count(sample, draft.note)
+        self.used.update(images)
         if draft.row:
-            self._known[draft.row] = images
+            self._known[pointed(draft.row)] = images
         return sample
 
-    def _kept(self, draft: Draft) -> list[str]:
-        if not any(isinstance(image, SameAs) for image in draft.images):
-            return self.pictures.keep(draft.images)
-        (shared,) = draft.images
+    def _kept(self, images: Sequence[Any]) -> list[str]:
+        if not any(isinstance(image, SameAs) for image in images):
+            return self.pictures.keep(images)
+        (shared,) = images
         if shared.row not in self._known:
-            raise BrokenError("image points at a row that is missing or left out")
+            raise BrokenError("image points at a row that is missing or has no sound image")
         return self._known[shared.row]
+
+    def _lend(self, row: Row) -> None:
+        """Know the pictures of a row that is no sample, if it has any, for rows that point at it."""
+        with suppress(BrokenError, CellError):
+            if not row.flaw and (name := pointed(row.text("index"))) not in self._known:
+                self._known[name] = self._kept(pictures_in(row))
 
 
 def build(
@@ -159,6 +173,7 @@ def build(
         pictures = Pictures(making / "images", *opened.roots)
         importing = Import(benchmark.name, layout, pictures, tally, wanted.split)
         write_records(making / "samples.jsonl", importing.samples(opened.rows, limit))
+        pictures.leave(importing.used)
         tally.images = pictures.count
         if not tally.read:
             found = ", ".join(sorted(tally.other_splits))

@@ -87,6 +87,11 @@ def layout_of(benchmark: Benchmark, columns: Collection[str], where: str) -> Lay
     )
 
 
+def pointed(index: str) -> str:
+    """An index as rows point at it: pandas writes 7 as 7.0 where a cell of the column is empty."""
+    return index.strip().removesuffix(".0")
+
+
 def pictures_in(row: Row, column: str = "image") -> list[Any]:
     """The pictures of a cell: stored ones, a list of them, base64, a written list of it, or what points at a row.
 
@@ -96,7 +101,7 @@ def pictures_in(row: Row, column: str = "image") -> list[Any]:
         raise BrokenError(f"no {column}")
     value = row[column]
     if isinstance(value, str) and len(value.strip()) <= POINTER:
-        return [SameAs(value.strip().removesuffix(".0"))]
+        return [SameAs(pointed(value))]
     found = (written_list(value) or [value]) if isinstance(value, str) else value
     listed = found if isinstance(found, list) else [found]
     return [Base64(each) if isinstance(each, str) else each for each in listed if each is not None]
@@ -125,7 +130,7 @@ def lettered(name: str) -> Layout:
     """The TSV of OpenCompass and VLMEvalKit: options in columns from A on, the picture in base64."""
 
     def draft(row: Row) -> Draft:
-        index = row.text("index").removesuffix(".0")
+        index = pointed(row.text("index"))
         choices = options_in(row, LETTERS)
         return Draft(
             id=f"{name}-{index}",
