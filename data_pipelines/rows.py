@@ -22,6 +22,7 @@ from sclvlm.errors import ConfigError, SclvlmError
 LARGEST_CELL = 2**31 - 1  # bytes of a TSV cell: base64 of a picture is far beyond csv's own limit
 BATCH = 16  # rows of a Parquet file that are in memory at once, pictures included
 SPLITS = frozenset(("train", "dev", "test", "testmini", *VALIDATION))
+SHARD = re.compile(r"([-_.]\d+)?([-_]of[-_]\d+)?\Z")
 EMPTY = ("", "nan")  # "nan" is what pandas leaves of an empty cell
 
 
@@ -84,6 +85,11 @@ class Row:
         if not isinstance(found, list | tuple) or not all(isinstance(each, str | int | float) for each in found):
             raise CellError(f"column {column!r}: expected a list of texts, got {value!r:.80}")
         return tuple(str(each).strip() for each in found)
+
+    @property
+    def part(self) -> str:
+        """The file, or the part of a hub id, that the row stands in."""
+        return self.place.rpartition(", row ")[0]
 
     @property
     def split(self) -> str:
@@ -173,7 +179,7 @@ def files_of(folder: Path, split: str, patterns: Sequence[str] = ()) -> list[Pat
     """The files to read of `folder`, at any depth: those that name `split`, or all where none names any split.
 
     patterns: globs of the files; without them, or where they find nothing, those of one format. split: one, or several
-    joined by "+". Raises ConfigError where there is no file, or none of this split.
+    joined by "+". Raises ConfigError where there is no file, or none of this split, or tables of several names.
     """
     groups = (tuple(patterns), *((f"*{suffix}",) for suffix in (".parquet", ".tsv", ".jsonl", ".json")))
     found = next(filter(None, (_matching(folder, group) for group in groups)), [])
@@ -184,7 +190,16 @@ def files_of(folder: Path, split: str, patterns: Sequence[str] = ()) -> list[Pat
     if not of_split and any(words[path] & SPLITS for path in found):
         names = ", ".join(str(path.relative_to(folder)) for path in found[:5])
         raise ConfigError(f"{folder}: no file of the split {split!r}, found: {names}. Name another --split.")
+    _check_one_table(folder, of_split or found)
     return of_split or found
+
+
+def _check_one_table(folder: Path, files: Sequence[Path]) -> None:
+    """Tables of one folder are different benchmarks, or languages of one, unless numbers alone tell them apart."""
+    tables = [path.relative_to(folder) for path in files if path.suffix == ".tsv"]
+    if len({SHARD.sub("", path.stem) for path in tables}) > 1:
+        names = ", ".join(map(str, tables[:5]))
+        raise ConfigError(f"{folder}: expected one .tsv of the split, or shards of one, got {names}. Name the file.")
 
 
 def _matching(folder: Path, patterns: Iterable[str]) -> list[Path]:

@@ -112,6 +112,28 @@ def test_a_row_that_is_left_out_passes_on_the_picture_that_it_points_at(tmp_path
     ]
 
 
+def shards(folder: Path, **ids: str) -> Path:
+    """Parquet files of MMBench by name, each with rows of these ids."""
+    for name, each in ids.items():
+        parquet(folder / f"{name}.parquet", *({**LETTERED, "index": int(one), "image": stored(1)} for one in each))
+    return folder
+
+
+@pytest.mark.parametrize("second", ["123", "134", "1134"])
+def test_files_that_share_most_of_their_ids_are_one_error(second: str, tmp_path: Path) -> None:
+    source = shards(tmp_path / "source", cn="123", en=second)
+    share = f"{2 + (second != '134')} of {len(second)}"
+    with pytest.raises(ConfigError, match=rf"en\.parquet: {share} rows have ids that stand in .*cn\.parquet: .* name"):
+        imported("mmbench", source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("first", "second"), [("123", "34"), ("1112", "3")])
+def test_an_id_that_stands_twice_by_mistake_is_counted(first: str, second: str, tmp_path: Path) -> None:
+    samples, tally = imported("mmbench", shards(tmp_path / "source", cn=first, en=second), tmp_path / "out")
+    assert len(samples) + reasons(tally)["id stands twice"] == len(first + second)
+
+
 def test_a_picture_that_no_sample_shows_is_not_kept(tmp_path: Path) -> None:
     source = tsv(tmp_path / "x.tsv", LETTERED, {**LETTERED, "index": 8, "answer": "", "image": in_base64(2)})
     (sample,), tally = imported("mmbench", source, tmp_path / "out")

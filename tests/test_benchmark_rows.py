@@ -91,6 +91,20 @@ def test_files_that_name_no_split_are_all_read(tmp_path: Path) -> None:
     assert len(files_of(tmp_path, "test")) == 2
 
 
+@pytest.mark.parametrize("other", ["MMBench_DEV_CN", "MMBench_DEV_EN_V11", "MMMU_DEV_VAL"])
+def test_tables_of_several_names_are_told(other: str, tmp_path: Path) -> None:
+    for name in ("MMBench_DEV_EN", other):
+        tsv(tmp_path / f"{name}.tsv", {"a": 1})
+    with pytest.raises(ConfigError, match=rf"expected one \.tsv of the split, .* got .*{other}\.tsv.*\. Name the file"):
+        files_of(tmp_path, "dev")
+
+
+def test_tables_of_other_splits_and_shards_of_a_table_are_told_apart(tmp_path: Path) -> None:
+    for name in ("x_test-00000-of-00002", "x_test-00001-of-00002", "x_dev"):
+        tsv(tmp_path / f"{name}.tsv", {"a": 1})
+    assert [path.stem for path in files_of(tmp_path, "test")] == ["x_test-00000-of-00002", "x_test-00001-of-00002"]
+
+
 def test_a_split_that_no_file_names_is_told(tmp_path: Path) -> None:
     parquet(tmp_path / "train-0.parquet", {"a": 1})
     with pytest.raises(ConfigError, match=r"no file of the split 'test', found: train-0\.parquet"):

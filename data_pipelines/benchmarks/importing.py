@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -68,17 +69,22 @@ class Import:
         self.used: set[str] = set()
         self._known: dict[str, list[str]] = {}
         self._waiting: list[tuple[Row, Draft]] = []
-        self._ids: set[str] = set()
+        self._ids: dict[str, str] = {}  # and the part that each stands in
+        self._rows: Counter[str] = Counter()  # of each part
+        self._twice: Counter[tuple[str, str]] = Counter()  # rows with an id of another part
 
     def samples(self, rows: Iterable[Row], limit: int | None = None) -> Iterator[Sample]:
-        """The sound samples of the first `limit` rows of the split. Raises SclvlmError naming row and column of a
-        wrong cell.
+        """The sound samples of the first `limit` rows of the split.
+
+        Raises SclvlmError naming row and column of a wrong cell, ConfigError where parts tell the same ids.
         """
         for row in islice(self._of_split(rows), limit):
             self.tally.read += 1
+            self._rows[row.part] += 1
             yield from self._sound(row, partial(self._first, row))
         for row, draft in self._waiting:
-            yield from self._sound(row, partial(self._sample, draft))
+            yield from self._sound(row, partial(self._sample, row, draft))
+        self._check_parts()
 
     def _of_split(self, rows: Iterable[Row]) -> Iterator[Row]:
         """A file may hold several splits and say of each row which."""
@@ -108,12 +114,13 @@ class Import:
         if any(isinstance(image, SameAs) and image.row not in self._known for image in draft.images):
             self._waiting.append((row, draft))
             return None
-        return self._sample(draft)
+        return self._sample(row, draft)
 
-    def _sample(self, draft: Draft) -> Sample:
+    def _sample(self, row: Row, draft: Draft) -> Sample:
         if not draft.answer:
             raise BrokenError("no answer")
-        if draft.id in self._ids:
+        if (first := self._ids.get(draft.id)) is not None:
+            self._twice[first, row.part] += first != row.part
             raise BrokenError("id stands twice")
         images = self._kept(draft.images)
         own = {name: value for name, value in draft._asdict().items() if name in Sample.model_fields}
@@ -122,12 +129,21 @@ class Import:
             sample = Sample.model_validate({**own, "images": images, "meta": meta})
         except ValidationError as error:
             raise BrokenError(describe(error).partition(", got")[0]) from None
-        self._ids.add(draft.id)
+        self._ids[draft.id] = sys.intern(row.part)
         self.tally.count(sample, draft.note)
         self.used.update(images)
         if draft.row:
             self._known[pointed(draft.row)] = images
         return sample
+
+    def _check_parts(self) -> None:
+        """Files that share most of their ids are two forms of the same questions, of which one would be lost."""
+        for (first, second), twice in self._twice.items():
+            if 2 * twice > (rows := self._rows[second]):
+                raise ConfigError(
+                    f"{second}: {twice} of {rows} rows have ids that stand in {first}: both are forms of the same "
+                    "questions, such as languages. Import one of them: name its file, or --subset of a hub id."
+                )
 
     def _kept(self, images: Sequence[Any]) -> list[str]:
         if not any(isinstance(image, SameAs) for image in images):
