@@ -203,6 +203,15 @@ def test_a_letter_answers_a_question_that_keeps_its_options_inside(name: str, sa
         assert found["accuracy"] == share
 
 
+@pytest.mark.parametrize("letter", "aOiT")
+@pytest.mark.parametrize("said", ["{{{}}}", "## {} ##", "{}", "The letter is {}.", "## {{{}}} ##"])
+def test_a_letter_of_blindtest_is_read_in_either_case(letter: str, said: str, tmp_path: Path) -> None:
+    row = {"task": "Circled Letter", "prompt": "Which?", "groundtruth": letter, "image": stored(1)}
+    (sample,) = samples_of("blindtest", lambda folder: parquet(folder / "valid-0.parquet", row), tmp_path)
+    for written, verdict in ((letter, "correct"), (letter.swapcase(), "correct"), ("e", "incorrect")):
+        assert answered(sample, said.format(written)).turns[0].verdict == verdict
+
+
 def test_mmstar_is_averaged_over_its_second_level(tmp_path: Path) -> None:
     levels = ("x", "x", "x", "y")
     rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -538,6 +539,13 @@ CASES = {
             {"task": "Counting Grid", "prompt": "Rows?", "groundtruth": "5,6", "image": stored(1)}, "valid-0.parquet"
         ),
         {"kind": "text", "answer": "5,6", "category": "Counting Grid", "question": "Rows?"},
+    ),
+    "BlindTest, a letter": Case(
+        "blindtest",
+        shard(
+            {"task": "Circled Letter", "prompt": "Which?", "groundtruth": "a", "image": stored(1)}, "valid-0.parquet"
+        ),
+        {"kind": "choice", "choices": tuple(string.ascii_uppercase), "answer": "A", "category": "Circled Letter"},
     ),
     "PuzzleVQA, options that are numbers": Case(
         "puzzlevqa",
