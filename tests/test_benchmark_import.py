@@ -219,6 +219,19 @@ def test_a_limit_reads_the_first_rows(tmp_path: Path) -> None:
     assert (tally.read, [sample.id for sample in samples]) == (2, ["mmbench-0", "mmbench-1"])
 
 
+def test_files_of_a_category_each_are_written_in_turn(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(picture(1))
+    for name, count in {"adversarial": 2, "popular": 3, "random": 1}.items():
+        rows = [{"question_id": at, "image": "1.png", "text": "Is it?", "label": "no"} for at in range(count)]
+        lines(tmp_path / f"coco_pope_{name}.json", *rows)
+    samples, _ = imported("pope", tmp_path, tmp_path / "out")
+    assert [sample.id.removeprefix("pope-") for sample in samples] == [
+        *("adversarial-0", "popular-0", "random-0"),
+        *("adversarial-1", "popular-1"),
+        "popular-2",
+    ]
+
+
 def test_an_import_replaces_an_earlier_one_and_nothing_else(tmp_path: Path) -> None:
     source = tsv(tmp_path / "x.tsv", LETTERED, COPY)
     assert len(imported("mmbench", source, tmp_path / "out")[0]) == 2

@@ -37,4 +37,5 @@ BLINDTEST = Benchmark(
     where="hub id XAI/vlmsareblind (valid-00000-of-00001.parquet)",
     split="valid",
     layouts=(Layout(("task", "prompt", "groundtruth", "image"), draft),),
+    in_turn=True,
 )

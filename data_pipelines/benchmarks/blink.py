@@ -36,4 +36,5 @@ BLINK = Benchmark(
         Layout(("idx", "question", "choices", "answer", "image_1"), draft),
         lettered("blink"),
     ),
+    in_turn=True,
 )

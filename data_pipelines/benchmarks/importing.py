@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +188,8 @@ def build(
     try:
         pictures = Pictures(making / "images", *opened.roots)
         importing = Import(benchmark.name, layout, pictures, tally, wanted.split)
-        write_records(making / "samples.jsonl", importing.samples(opened.rows, limit))
+        samples = importing.samples(opened.rows, limit)
+        write_records(making / "samples.jsonl", in_turn(samples) if benchmark.in_turn else samples)
         pictures.leave(importing.used)
         tally.images = pictures.count
         if not tally.read:
@@ -202,6 +203,15 @@ def build(
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return tally
+
+
+def in_turn(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """One of each category in turn, so that the first ones are of all. All are held, without their pictures."""
+    categories: dict[str, list[Sample]] = {}
+    for sample in samples:
+        categories.setdefault(sample.category, []).append(sample)
+    for each in zip_longest(*categories.values()):
+        yield from filter(None, each)
 
 
 def _check_replaceable(out: Path) -> None:

@@ -51,7 +51,9 @@ class Layout(NamedTuple):
 
 
 class Benchmark(NamedTuple):
-    """One benchmark. layouts: the more particular ones first; split, subset, files: what `Wanted` says by default."""
+    """One benchmark. layouts: the more particular ones first; split, subset, files: what `Wanted` says by default;
+    in_turn: write a question of each category in turn, as the published order is by category.
+    """
 
     title: str
     licence: str
@@ -61,6 +63,7 @@ class Benchmark(NamedTuple):
     subset: str | None = None
     files: tuple[str, ...] = ()
     open: Callable[[Wanted], Source] = open_rows
+    in_turn: bool = False
 
     @property
     def name(self) -> str:

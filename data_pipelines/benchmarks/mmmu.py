@@ -52,4 +52,5 @@ MMMU = Benchmark(
         Layout(("id", "question", "options", "answer", "image_1"), draft),
         lettered("mmmu"),
     ),
+    in_turn=True,
 )

@@ -39,4 +39,5 @@ MMSTAR = Benchmark(
     where="hub id Lin-Chen/MMStar (mmstar.parquet, about 40 MB), MMStar.tsv of VLMEvalKit",
     split="val",
     layouts=(lettered("mmstar"), Layout(("index", "question", "image", "answer"), draft)),
+    in_turn=True,
 )

@@ -13,4 +13,5 @@ MMT_BENCH = Benchmark(
     where="hub id Kaining/MMT-Bench (MMT-Bench_VAL.tsv and others)",
     split="val",
     layouts=(lettered("mmt"),),
+    in_turn=True,
 )

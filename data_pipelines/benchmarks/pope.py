@@ -49,4 +49,5 @@ POPE = Benchmark(
         Layout(("question_id", "image", "text", "label"), published),
         Layout(("question_id", "question", "answer", "image", "category"), on_hub),
     ),
+    in_turn=True,
 )

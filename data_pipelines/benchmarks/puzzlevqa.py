@@ -30,4 +30,5 @@ PUZZLEVQA = Benchmark(
     licence="see the source",
     where="https://github.com/declare-lab/LLM-PuzzleTest (PuzzleVQA/data)",
     layouts=(Layout(("image", "question", "options", "answer"), draft),),
+    in_turn=True,
 )

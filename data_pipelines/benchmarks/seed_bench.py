@@ -54,4 +54,5 @@ SEED_BENCH = Benchmark(
         Layout(("question_id", "question", *CHOICES, "answer", "data_type", "question_type_id"), draft),
         lettered("seed"),
     ),
+    in_turn=True,
 )
