@@ -21,7 +21,7 @@ from benchmarks.parsers import OURS, PARSERS, Reader
 from sclvlm.errors import SclvlmError
 from sclvlm.grading import accepted
 from sclvlm.metrics import Interval
-from sclvlm.metrics.resampling import bootstrap_interval, clustered
+from sclvlm.metrics.resampling import EVERYTHING, bootstrap_interval, clustered
 from sclvlm.records import GradedTrace, Sample, Trace
 from sclvlm.storage import read_records
 
@@ -122,7 +122,8 @@ def row(name: str, answered: Sequence[Answered], found: Readings, ours: Readings
 
 def interval(differences: np.ndarray, clusters: Sequence[str]) -> Interval:
     """The 95 % percentile bootstrap interval of the mean of `differences`, clusters resampled whole."""
-    return bootstrap_interval(clustered(differences, clusters), resamples=RESAMPLES, confidence=0.95, seed=SEED)
+    grouped = clustered(differences, clusters)
+    return bootstrap_interval(grouped, resamples=RESAMPLES, confidence=0.95, seed=SEED) or EVERYTHING
 
 
 def _read(read: Reader, sample: Sample, text: str) -> str | None:

@@ -54,14 +54,17 @@ def test_disagreements_count_answers_of_both_sides() -> None:
 
 
 def test_the_interval_of_equal_differences_is_that_difference() -> None:
-    assert interval(np.ones(5), list("abcde")) == (1.0, 1.0)
+    assert interval(np.ones(6), list("abcdef")) == (1.0, 1.0)
+
+
+def test_the_interval_of_few_clusters_is_everything() -> None:
+    assert interval(np.ones(10), list("abcdeabcde")) == (-1.0, 1.0)
 
 
 def test_the_interval_resamples_clusters_whole() -> None:
-    alone = interval(np.array([1.0, 1.0, 0.0, 0.0]), list("abcd"))
-    together = interval(np.array([1.0, 1.0, 0.0, 0.0]), list("aabb"))
-    assert together == (0.0, 1.0)
-    assert alone[1] - alone[0] <= together[1] - together[0]
+    differences = np.array([1.0, 1.0, 0.0, 0.0] * 3)
+    alone, together = interval(differences, list("abcdefghijkl")), interval(differences, list("aabbccddeeff"))
+    assert alone[1] - alone[0] < together[1] - together[0]
 
 
 def row(reader: str, low: float, high: float) -> Row:

@@ -252,15 +252,37 @@ def test_many_more_losses_than_gains_are_a_loss() -> None:
     assert flips(5, 40, 55).finding is Finding.LOSS
 
 
-def test_three_gains_alone_are_noise_although_their_interval_leaves_out_zero() -> None:
-    found = flips(3, 0, 0)  # p = 2 / 2**3
-    assert (found.interval, found.p_value, found.finding) == ((1.0, 1.0), 0.25, Finding.NOISE)
+def test_five_gains_alone_are_noise_and_may_be_any_difference() -> None:
+    found = flips(5, 0, 0)  # p = 2 / 2**5
+    assert (found.interval, found.p_value, found.finding) == ((-1.0, 1.0), 0.0625, Finding.NOISE)
+
+
+def test_six_gains_alone_are_a_gain() -> None:
+    found = flips(6, 0, 0)  # p = 2 / 2**6
+    assert (found.interval, found.p_value, found.finding) == ((1.0, 1.0), 0.03125, Finding.GAIN)
+
+
+def test_four_gains_among_six_are_noise_although_their_interval_leaves_out_zero() -> None:
+    found = flips(4, 0, 2)  # p = 2 / 2**4; a resample without any of the four has the chance 3**-6
+    assert (found.interval.low > 0, found.p_value, found.finding) == (True, 0.125, Finding.NOISE)
 
 
 def test_a_single_cluster_says_nothing_about_others() -> None:
     before, after = flipped(40, 0, 10)
     found = compare(before, after, dict.fromkeys(alone(before), "one image"))
-    assert (found.interval, found.standard_error, found.finding) == ((-1, 1), None, Finding.NOISE)
+    assert (found.interval, found.standard_error, found.p_value) == ((-1, 1), None, 1.0)
+
+
+def test_gains_of_three_images_are_noise_however_many_questions_they_have() -> None:
+    before, after = flipped(40, 0, 10)
+    found = compare(before, after, {each.id: str(int(each.id[1:]) % 3) for each in before})
+    assert (found.p_value, found.detectable, found.finding) == (0.25, None, Finding.NOISE)
+
+
+def test_mcnemars_p_takes_no_account_of_clusters() -> None:
+    before, after = flipped(10, 2, 8)
+    found = compare(before, after, {each.id: str(int(each.id[1:]) % 2) for each in before})
+    assert found.mcnemar == mcnemar_exact(10, 2)
 
 
 # the bootstrap and the standard error

@@ -14,7 +14,6 @@ from sclvlm.errors import SclvlmError
 from sclvlm.metrics import Finding, compare_scores, detectable_effect, noise_floor, questions_needed
 from sclvlm.metrics import resampling as module
 from sclvlm.metrics.resampling import Clusters, bootstrap_interval
-from sclvlm.metrics.significance import normal_p_value
 from sclvlm.records import Verdict
 from tests.test_metrics import CORRECT, INCORRECT, UNPARSED, alone, flipped, run_of, trace
 
@@ -45,13 +44,20 @@ def test_the_error_of_score_differences_is_the_paired_one() -> None:
     assert found.standard_error == pytest.approx(stdev(changes) / 2)
 
 
-def test_the_p_value_of_scores_is_that_of_their_z() -> None:
-    assert normal_p_value(1.959964, 1.0) == pytest.approx(0.05, abs=1e-6)
-
-
 def test_a_score_gain_that_every_question_shares_is_a_gain() -> None:
     before = named([0.3] * 20)
     assert compare_scores(before, named([0.6] * 20), apart(before)).finding is Finding.GAIN
+
+
+def test_a_score_gain_without_spread_is_as_sure_as_its_signs() -> None:
+    before = named([0.3] * 20)
+    assert compare_scores(before, named([0.6] * 20), apart(before)).p_value == 2 / 2**20
+
+
+def test_scores_of_five_questions_have_no_interval_and_show_nothing() -> None:
+    before = named([0.3] * 5)
+    found = compare_scores(before, named([0.6] * 5), apart(before))  # 2 / 2**5
+    assert (found.interval, found.p_value, found.finding) == (None, 0.0625, Finding.NOISE)
 
 
 def test_the_same_scores_twice_are_within_noise() -> None:

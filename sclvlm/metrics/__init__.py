@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sclvlm.metrics.figures import (
     ALPHA,
+    FEWEST,
     POWER,
     Comparison,
     Finding,
@@ -22,6 +23,7 @@ from sclvlm.metrics.figures import (
 )
 from sclvlm.metrics.noise import noise_floor
 from sclvlm.metrics.paired import compare, compare_scores
+from sclvlm.metrics.sign_flips import sign_flip, sign_flip_exact
 from sclvlm.metrics.significance import (
     detectable_effect,
     holm,
@@ -33,6 +35,7 @@ from sclvlm.metrics.summary import summarize, turn_of
 
 __all__ = [
     "ALPHA",
+    "FEWEST",
     "POWER",
     "Comparison",
     "Finding",
@@ -52,6 +55,8 @@ __all__ = [
     "mcnemar_exact",
     "noise_floor",
     "questions_needed",
+    "sign_flip",
+    "sign_flip_exact",
     "summarize",
     "turn_of",
     "wilson",

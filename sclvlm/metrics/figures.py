@@ -16,6 +16,9 @@ from sclvlm.records import Transition
 ALPHA = 0.05
 """The level at which a difference is called one."""
 
+FEWEST = 6
+"""Clusters that it takes to find a difference: by their signs K make no p-value below 2 / 2^K, 0.0625 with five."""
+
 POWER = 0.8
 """The chance of finding the minimum detectable effect."""
 
@@ -113,11 +116,12 @@ class Gain(Statistic):
 class Comparison(Statistic):
     """The same questions before and after. Law: difference = format.share + content.share.
 
-    interval: paired bootstrap over clusters, percentile.
-    p_value: exact McNemar, which takes questions for independent. `became_correct` and `became_wrong` are its
-    discordant counts.
+    interval: paired bootstrap over clusters, percentile; everything, [-1, 1], with fewer than FEWEST clusters.
+    p_value: exact sign-flip test over clusters; with one question in each it is McNemar's exact test.
+    mcnemar: McNemar's exact p-value, which takes all questions for independent. `became_correct` and `became_wrong` are
+    its discordant counts.
     standard_error: clustered; None with a single cluster. detectable: the smallest true difference that would
-    be found with POWER at ALPHA; None where the differences show no spread.
+    be found with POWER at ALPHA; None where the differences show no spread, or clusters are fewer than FEWEST.
     format: unparsed <-> correct. content: incorrect <-> correct.
     """
 
@@ -128,6 +132,7 @@ class Comparison(Statistic):
     difference: float
     interval: Interval
     p_value: float
+    mcnemar: float | None = None
     became_correct: int
     became_wrong: int
     standard_error: float | None
@@ -148,8 +153,9 @@ class Comparison(Statistic):
 class ScoreComparison(Statistic):
     """The same questions before and after, each answer with a score of its own (VQA accuracy, ANLS).
 
-    before, after: mean scores. interval: paired bootstrap over clusters, percentile. p_value: z test with the clustered
-    standard error. The rest as in `Comparison`.
+    before, after: mean scores. interval: paired bootstrap over clusters, percentile; None with fewer than FEWEST
+    clusters, for scores have no range of their own. p_value: sign-flip test over clusters, of many by Student's t with
+    the clustered standard error. The rest as in `Comparison`.
     """
 
     n: int
@@ -157,7 +163,7 @@ class ScoreComparison(Statistic):
     before: float
     after: float
     difference: float
-    interval: Interval
+    interval: Interval | None
     p_value: float
     standard_error: float | None
     detectable: float | None

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from sclvlm.errors import SclvlmError
-from sclvlm.metrics.figures import ALPHA, Comparison, Finding, Gain, Interval, ScoreComparison, Which
-from sclvlm.metrics.resampling import Clusters, bootstrap_interval, clustered, clustered_error
-from sclvlm.metrics.significance import detectable_effect, mcnemar_exact, normal_p_value, rate
+from sclvlm.metrics.figures import ALPHA, FEWEST, Comparison, Finding, Gain, Interval, ScoreComparison, Which
+from sclvlm.metrics.resampling import EVERYTHING, Clusters, bootstrap_interval, clustered, clustered_error
+from sclvlm.metrics.sign_flips import sign_flip, sign_flip_exact
+from sclvlm.metrics.significance import detectable_effect, mcnemar_exact, rate
 from sclvlm.metrics.summary import turn_of
 from sclvlm.records import GradedTrace, Transition, Verdict
 
@@ -30,7 +31,8 @@ def compare(
 ) -> Comparison:
     """Two runs on the same questions, at one turn. The order of the traces is of no account.
 
-    clusters: sample id to cluster key (`Sample.cluster`); questions of one cluster are resampled together.
+    clusters: sample id to cluster key (`Sample.cluster`); questions of one cluster are resampled, and change sign,
+    together.
     Raises SclvlmError when there is no trace, when a trace stands twice, when the ids of the two runs differ,
     and when an id has no cluster.
     """
@@ -38,7 +40,7 @@ def compare(
     verdicts = [(turn_of(first, turn).verdict, turn_of(second, turn).verdict) for first, second in pairs]
     grouped = clustered_flips(verdicts, [trace.id for trace, _ in pairs], clusters)
     interval = bootstrap_interval(grouped, resamples=resamples, confidence=confidence, seed=seed)
-    return _comparison(verdicts, interval, grouped, confidence=confidence)
+    return _comparison(verdicts, interval or EVERYTHING, grouped, confidence=confidence)
 
 
 def compare_scores(
@@ -60,7 +62,7 @@ def compare_scores(
     grouped = clustered(change, _cluster_keys(names, clusters))
     interval = bootstrap_interval(grouped, resamples=resamples, confidence=confidence, seed=seed)
     error = clustered_error(grouped)
-    p_value = normal_p_value(grouped.mean, error)
+    p_value = sign_flip(grouped)
     return ScoreComparison(
         n=len(names),
         clusters=len(grouped.sums),
@@ -70,7 +72,7 @@ def compare_scores(
         interval=interval,
         p_value=p_value,
         standard_error=error,
-        detectable=detectable_effect(error),
+        detectable=_detectable(grouped, error),
         finding=_finding(interval, p_value),
     )
 
@@ -100,7 +102,7 @@ def _comparison(
     counts = Counter(Transition.between(then, now) for then, now in verdicts)
     transitions = {transition: counts[transition] for transition in Transition}
     gained, lost = transitions[Transition.IC], transitions[Transition.CI]
-    p_value = mcnemar_exact(gained, lost)
+    p_value = sign_flip_exact(grouped.sums)
     return Comparison(
         n=n,
         clusters=len(grouped.sums),
@@ -109,10 +111,11 @@ def _comparison(
         difference=(gained - lost) / n,
         interval=interval,
         p_value=p_value,
+        mcnemar=mcnemar_exact(gained, lost),
         became_correct=gained,
         became_wrong=lost,
         standard_error=error,
-        detectable=detectable_effect(error),
+        detectable=_detectable(grouped, error),
         transitions=transitions,
         format=_gain(verdicts, Verdict.UNPARSED),
         content=_gain(verdicts, Verdict.INCORRECT),
@@ -126,8 +129,12 @@ def _gain(verdicts: Sequence[tuple[Verdict, Verdict]], wrong: Verdict) -> Gain:
     return Gain(gained=gained, lost=lost, share=(gained - lost) / len(verdicts))
 
 
-def _finding(interval: Interval, p_value: float) -> Finding:
-    if p_value >= ALPHA or interval.low <= 0 <= interval.high:
+def _detectable(grouped: Clusters, error: float | None) -> float | None:
+    return detectable_effect(error) if len(grouped.sums) >= FEWEST else None
+
+
+def _finding(interval: Interval | None, p_value: float) -> Finding:
+    if interval is None or p_value >= ALPHA or interval.low <= 0 <= interval.high:
         return Finding.NOISE
     return Finding.GAIN if interval.low > 0 else Finding.LOSS
 

@@ -8,9 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sclvlm.metrics.figures import Interval
+from sclvlm.metrics.figures import FEWEST, Interval
 
 Floats = NDArray[np.float64]
+EVERYTHING = Interval(-1.0, 1.0)
+"""What a difference of shares can be: its interval where there is no other."""
 DRAWN_AT_ONCE = 1 << 22
 """Clusters drawn before their totals are added up: what bounds the memory of a bootstrap."""
 FEW = 64
@@ -37,13 +39,13 @@ def clustered(difference: Floats, keys: Sequence[str]) -> Clusters:
     return Clusters(sums, np.bincount(member).astype(np.float64))
 
 
-def bootstrap_interval(clusters: Clusters, *, resamples: int, confidence: float, seed: int) -> Interval:
+def bootstrap_interval(clusters: Clusters, *, resamples: int, confidence: float, seed: int) -> Interval | None:
     """Percentile interval of the mean difference, clusters resampled (Field, Welsh 2007, JRSS-B 69:369).
 
-    A single cluster says nothing about others: the interval is then everything, [-1, 1].
+    None with fewer than FEWEST clusters: a few say next to nothing about others, and resampling them hides it.
     """
-    if len(clusters.sums) < 2:
-        return Interval(-1.0, 1.0)
+    if len(clusters.sums) < FEWEST:
+        return None
     # Clusters with equal totals are interchangeable.
     kinds, counts = np.unique(np.stack(clusters, axis=1), axis=0, return_counts=True)  # (T, 2), (T,)
     random = np.random.default_rng(seed)

@@ -47,16 +47,6 @@ def holm(pvalues: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def normal_p_value(difference: float, error: float | None) -> float:
-    """Two-sided p-value of a mean difference with this standard error (a z test); 1 where neither shows spread.
-
-    A difference without any spread is as sure as a difference can be: 0, so the interval has to agree.
-    """
-    if error is None or difference == 0:
-        return 1.0
-    return 2 * NormalDist().cdf(-abs(difference) / error) if error else 0.0
-
-
 def detectable_effect(error: float | None, *, alpha: float = ALPHA, power: float = POWER) -> float | None:
     """The smallest true difference found with `power` at level `alpha`: (z(1 - alpha/2) + z(power)) * error.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from sclvlm.metrics import Finding, Which
 from sclvlm.reporting.movements import Flow, Shift
 from sclvlm.reporting.schema import Names, Slice, SliceKind
-from sclvlm.reporting.wording import TURN, percent, points, range_of
+from sclvlm.reporting.wording import TURN, percent, points
 
 PLURAL = {SliceKind.BENCHMARK: "benchmarks", SliceKind.CATEGORY: "categories", SliceKind.CUSTOM: "further slices"}
 
@@ -48,19 +48,18 @@ def amount(shift: Shift, value: float) -> str:
 
 
 def difference(shift: Shift) -> str:
-    """`+1.2 [+0.4, +2.0]`, in points or in tokens."""
+    """`+1.2 [+0.4, +2.0]`, in points or in tokens; `+1.2 [–]` where too few pictures make no interval."""
     found = shift.comparison
-    if shift.quantity == "unparsed":
-        return f"{points(found.difference)} {range_of(found.interval, signed=True)}"
     # Tokens are written as points are, which are hundredths.
-    hundredths = (found.difference / 100, *(end / 100 for end in found.interval))
-    middle, low, high = map(points, hundredths)
-    return f"{middle} [{low}, {high}]"
+    scale = 1 if shift.quantity == "unparsed" else 100
+    ends = [points(end / scale) for end in found.interval or ()]
+    return f"{points(found.difference / scale)} [{', '.join(ends) or '–'}]"
 
 
 SHIFT_GUIDE = (
-    "Differences with paired bootstrap intervals, in percentage points of unparsed answers and in tokens; p is of a z "
-    "test with clustered errors. A gain that comes with fewer unparsed or much longer answers is partly one of form."
+    "Differences with paired bootstrap intervals, in percentage points of unparsed answers and in tokens; p is of a "
+    "sign-flip test over images and groups, of many by Student's t. A gain that comes with fewer unparsed or much "
+    "longer answers is partly one of form."
 )
 
 

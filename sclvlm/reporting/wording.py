@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from sclvlm.metrics import ALPHA, Comparison, Finding, Gain, Interval, NoiseFloor, Rate, Which
+from sclvlm.metrics import ALPHA, FEWEST, Comparison, Finding, Gain, Interval, NoiseFloor, Rate, Which
 from sclvlm.reporting.schema import BEFORE_AFTER, Gallery, Names, OfficialRow, Settings
 
 TURN = {"first": "first turn", "last": "last turn"}
@@ -109,6 +109,8 @@ def headline_sentence(
 def noise(comparison: Comparison) -> str:
     """That nothing can be claimed, and what could have been seen where the comparison itself is the reason."""
     sentence = "This difference is within noise: it shows neither a gain nor a loss."
+    if comparison.clusters < FEWEST:
+        return f"{sentence} With fewer than {FEWEST} pictures or groups none could be found."
     if comparison.detectable is None or comparison.finding is not Finding.NOISE:
         return sentence
     seen = f"{100 * comparison.detectable:.1f}"
@@ -185,9 +187,10 @@ def reading_guide(settings: Settings, *, repeated: bool = False) -> str:
     return (
         f"Brackets hold {level(settings)} intervals: of a share, Wilson's; of a difference, in percentage "
         "points, a paired bootstrap that resamples questions about one image, or of one group, together. "
-        "p is McNemar's exact test, which takes questions for independent; for benchmarks and categories, which "
-        "are many, Holm's adjusted p stands beside it. A difference counts as gain or loss only when its interval "
-        f"leaves out 0 and p, adjusted where it is, is below {ALPHA}.{seed if repeated else ''} "
+        "p is the exact sign-flip test over images and groups, which is McNemar's where each has one question; for "
+        "benchmarks and categories, which are many, Holm's adjusted p stands beside it. A difference counts as gain or "
+        f"loss only when its interval leaves out 0 and p, adjusted where it is, is below {ALPHA}."
+        f"{seed if repeated else ''} "
         "An unparsed answer counts as wrong. "
         "Format is the part of a difference from unparsed answers becoming correct, less the reverse; "
         "content is the part from wrong answers."
