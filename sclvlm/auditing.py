@@ -11,7 +11,7 @@ import os
 import random
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from sclvlm.audit.sides import measure_balance, measure_lengths
 from sclvlm.audit.style import Sides, measure_shortcut
 from sclvlm.config import Config
 from sclvlm.errors import SclvlmError
+from sclvlm.fingerprints import content_hash, prompt_hashes
 from sclvlm.likeness import look, same_pixels
 from sclvlm.preflight import read_samples
 from sclvlm.prompts import initial_message, load_prompt
@@ -32,7 +33,7 @@ from sclvlm.records import Demonstration, Message, PreferencePair, UnpairedCompl
 from sclvlm.records.held_out import prompt_key
 from sclvlm.records.kinds import kind_of
 from sclvlm.screening import Screen
-from sclvlm.storage import file_hash, read_records
+from sclvlm.storage import read_records
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +59,22 @@ def audit_run(config: Config, training: Path) -> Audit:
 
 
 def audited(config: Config, training: Path) -> dict[str, str | int | None]:
-    """What decides an audit, hashes of files and a limit: one that was made of the same holds still."""
-    test = Path(config.data.test) if config.data.test else None
+    """What decides an audit, hashes and a limit: one that was made of the same holds still. None of what isn't read."""
+    asked = config.evaluate
     return {
-        "training": file_hash(training)[:16],
-        "test": file_hash(test)[:16] if test and test.is_file() else None,
-        "limit": config.evaluate.limit if config.evaluate else None,
+        "training": content_hash(str(training)),
+        "test": _readable(lambda: content_hash(config.data.test)),
+        "samples": _readable(lambda: content_hash(config.data.samples)) if _made(config) else None,
+        "prompt": _readable(lambda: prompt_hashes(asked)["initial"]) if asked else None,
+        "limit": asked.limit if asked else None,
     }
+
+
+def _readable(hashed: Callable[[], str | None]) -> str | None:
+    try:
+        return hashed()
+    except SclvlmError:  # the stage that reads it tells why
+        return None
 
 
 def audit_kept(config: Config, training: Path, path: Path) -> Audit:
@@ -152,11 +162,16 @@ def _portable(twin: Twin, tested: Path, taught: Path) -> Twin:
 
 def _taught(config: Config, training: Path) -> Iterator[Asked]:
     """What each record asks: its sample's question where there are samples, else all its prompt says."""
-    made = config.label is not None and config.data.samples is not None
-    questions = {sample.id: sample.question for sample in read_samples(str(config.data.samples))} if made else {}
+    samples = read_samples(str(config.data.samples)) if _made(config) else ()
+    questions = {sample.id: sample.question for sample in samples}
     for record in _records(training):
         text = questions.get(record.id) or _prompt_text(record.prompt)
         yield Asked(record.id, frozenset({normalised(text)}), record.images)
+
+
+def _made(config: Config) -> bool:
+    """Whether the training records were made of samples."""
+    return config.label is not None and config.data.samples is not None
 
 
 def _prompt_text(prompt: list[Message]) -> str:

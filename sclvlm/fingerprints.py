@@ -42,14 +42,14 @@ def stage_inputs(config: Config, name: str) -> dict[str, Any]:
         name: {key: value for key, value in section.items() if key not in NEUTRAL | SPOKEN | {"models"}},
     }
     if name in ("infer", "evaluate"):
-        inputs["prompts"] = _prompts(getattr(config, name))
+        inputs["prompts"] = prompt_hashes(getattr(config, name))
     if models := section.get("models"):
         inputs["models"] = {each: _named_facts(config.evaluate, each) for each in models}
     if name in ("infer", "evaluate") and section["engine"] == "server":
         inputs["served"] = {key: section["server"][key] for key in SERVED}
     elif name in ("infer", "train", "evaluate"):
         inputs["model"] = _model_facts(config)
-    inputs |= {f"data.{file}": _hash(getattr(config.data, file)) for file in READS[name][0]}
+    inputs |= {f"data.{file}": content_hash(getattr(config.data, file)) for file in READS[name][0]}
     return inputs | {f"{stage} stage": _digest(stage_inputs(config, stage)) for stage in stages_before(config, name)}
 
 
@@ -74,9 +74,17 @@ def weights_hash(folder: Path) -> str | None:
     return digest.hexdigest()[:16]
 
 
-def _prompts(ask: AskSection) -> dict[str, str]:
+def prompt_hashes(ask: AskSection) -> dict[str, str]:
+    """Of the words of its prompts, by role. Raises what `load_prompt` raises."""
     spoken = {"initial": ask.initial, "review": ask.review}
     return {role: _digest(load_prompt(role, spec, ask.marker).words) for role, spec in spoken.items()}
+
+
+def content_hash(path: str | None) -> str | None:
+    """Of a file, of a suite that of itself and of its files; None where there is none. Raises as `suite_files` does."""
+    if path and is_suite(path) and Path(path).is_file():
+        return _digest([file_hash(file)[:16] for file in (Path(path), *suite_files(Path(path)))])
+    return file_hash(Path(path))[:16] if path and Path(path).is_file() else None
 
 
 def _named_facts(evaluate: EvaluateSection | None, name: str) -> dict[str, Any]:
@@ -85,7 +93,7 @@ def _named_facts(evaluate: EvaluateSection | None, name: str) -> dict[str, Any]:
     entry = evaluate.models[name]
     weights = {key: weights_hash(Path(path)) for key in ("path", "adapter") if (path := getattr(entry, key))}
     said = entry.model_dump(mode="json", exclude_none=True, exclude=SPOKEN)
-    return {**said, "prompts": _prompts(asked_of(entry, evaluate)), "weights": weights}
+    return {**said, "prompts": prompt_hashes(asked_of(entry, evaluate)), "weights": weights}
 
 
 def _model_facts(config: Config) -> dict[str, Any]:
@@ -99,10 +107,3 @@ def _model_facts(config: Config) -> dict[str, Any]:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _hash(path: str | None) -> str | None:
-    """Of a suite that of itself and of its files."""
-    if path and is_suite(path) and Path(path).is_file():
-        return _digest([file_hash(file)[:16] for file in (Path(path), *suite_files(Path(path)))])
-    return file_hash(Path(path))[:16] if path and Path(path).is_file() else None

@@ -36,11 +36,18 @@ def training_file(tmp_path: Path) -> Path:
     return tmp_path / "pairs.jsonl"
 
 
-def config(folder: Path, **evaluate: Any) -> Config:
-    data = {"pairs": str(folder / "pairs.jsonl"), "test": str(folder / "test.jsonl")}
+def config(folder: Path, test: str = "test.jsonl", **evaluate: Any) -> Config:
+    data = {"pairs": str(folder / "pairs.jsonl"), "test": str(folder / test)}
     return Config.model_validate(
         {"run": {"dir": str(folder / "run")}, "model": {"path": "m"}, "data": data, "train": {}, "evaluate": evaluate}
     )
+
+
+def labelled(folder: Path) -> Config:
+    """A run that makes its pairs of samples."""
+    made = config(folder).model_dump()
+    made["data"] |= {"samples": str(folder / "samples.jsonl"), "pairs": None}
+    return Config.model_validate(made | {"infer": {}, "label": {}})
 
 
 def test_a_test_question_that_is_trained_on_is_counted(training: Path, tmp_path: Path) -> None:
@@ -73,3 +80,38 @@ def test_an_audit_of_the_same_files_is_kept_and_another_made_anew(
     write_records(training, [pair(0)])
     with pytest.raises(pytest.fail.Exception, match="made anew"):
         audit_kept(config(tmp_path), training, tmp_path / "audit.json")
+
+
+def same_question(config: Config, training: Path) -> int:
+    """Test questions that are trained on, by the audit kept beside the training file."""
+    kept = training.with_name("audit.json")
+    audit = audit_kept(config, training, kept)
+    write_json(kept, audit.model_dump(mode="json"))
+    assert audit.overlap is not None
+    return audit.overlap.same_question
+
+
+def test_an_audit_of_a_suite_is_made_anew_when_a_file_of_it_changes(training: Path, tmp_path: Path) -> None:
+    write_json(tmp_path / "suite.yaml", {"benchmarks": {"X": {"samples": str(tmp_path / "test.jsonl")}}})
+    before = same_question(config(tmp_path, "suite.yaml"), training)
+    write_records(tmp_path / "test.jsonl", [question(0), question(1)])
+    assert (before, same_question(config(tmp_path, "suite.yaml"), training)) == (1, 2)
+
+
+def test_an_audit_is_made_anew_when_the_question_is_put_in_other_words(training: Path, tmp_path: Path) -> None:
+    before = same_question(config(tmp_path), training)
+    assert (before, same_question(config(tmp_path, marker="<a> </a>"), training)) == (1, 0)
+
+
+def test_an_audit_is_made_anew_when_the_samples_behind_the_pairs_change(training: Path, tmp_path: Path) -> None:
+    found = []
+    for asked in (1, 7):
+        sample = question(asked).model_copy(update={"id": "p1"})
+        write_records(tmp_path / "samples.jsonl", [sample])
+        found.append(same_question(labelled(tmp_path), training))
+    assert found == [1, 0]
+
+
+def test_a_suite_with_a_missing_file_ends_no_audit(training: Path, tmp_path: Path) -> None:
+    write_json(tmp_path / "suite.yaml", {"benchmarks": {"X": {"samples": str(tmp_path / "none.jsonl")}}})
+    assert audit_run(config(tmp_path, "suite.yaml"), training).overlap is None

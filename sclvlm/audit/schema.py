@@ -102,8 +102,8 @@ class Remark(Statistic):
 class Audit(Statistic):
     """What may make a gain look larger than it is, or teach something else than right answers.
 
-    inputs: what was audited: hashes of the two files, and the limit of test questions. style is None for records that
-    are no pairs or too few, overlap where no test questions are named or can be read.
+    inputs: what was audited: hashes of files and of the prompt, and the limit of test questions. style is None for
+    records that are no pairs or too few, overlap where no test questions are named or can be read.
     """
 
     inputs: dict[str, str | int | None]
