@@ -26,7 +26,7 @@ from sclvlm.audit.style import Sides, measure_shortcut
 from sclvlm.config import Config
 from sclvlm.errors import SclvlmError
 from sclvlm.fingerprints import content_hash, prompt_hashes
-from sclvlm.likeness import look, same_pixels
+from sclvlm.likeness import look, pixels
 from sclvlm.preflight import read_samples
 from sclvlm.prompts import initial_message, load_prompt
 from sclvlm.records import Demonstration, Message, PreferencePair, UnpairedCompletion, message_text
@@ -147,7 +147,7 @@ def _overlap(config: Config, training: Path) -> Overlap | None:
     if not config.data.test:
         return None
     try:
-        found = measure_overlap(_taught(config, training), _tested(config), look=look, same_pixels=same_pixels)
+        found = measure_overlap(_taught(config, training), _tested(config), look=look, pixels=pixels)
     except SclvlmError as error:
         log.info("no overlap with test questions was measured: %s", error)
         return None

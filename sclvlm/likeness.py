@@ -31,19 +31,21 @@ def look(path: str) -> Look | None:
     """How the picture at `path` looks; None when it is missing, broken or too large to be decoded safely."""
     try:
         data = Path(path).read_bytes()
-        small = _decoded(data, at_least=SIDE).resize((SIDE, SIDE), Image.Resampling.BOX)
+        image, size = _decoded(data, at_least=SIDE)
+        small = image.resize((SIDE, SIDE), Image.Resampling.BOX)
     except (*BROKEN, *TOO_LARGE):
         return None
     cells = small.resize((CELLS, CELLS), Image.Resampling.BOX)
-    return Look(hashlib.sha256(data).digest(), perceptual_hash(small), cells.tobytes())
+    return Look(hashlib.sha256(data).digest(), perceptual_hash(small), cells.tobytes(), size)
 
 
-def same_pixels(one: str, other: str) -> bool:
-    """Whether two files decode to the same RGB pixels. A file that can't be read is like none."""
+def pixels(path: str) -> bytes | None:
+    """SHA-256 of the RGB pixels, and their number across, of the picture at `path`; None as in `look`."""
     try:
-        return _pixels(one) == _pixels(other)
+        image, size = _decoded(Path(path).read_bytes())
     except (*BROKEN, *TOO_LARGE):
-        return False
+        return None
+    return hashlib.sha256(f"{size[0]} ".encode() + image.tobytes()).digest()
 
 
 def perceptual_hash(image: Image.Image) -> int:
@@ -59,17 +61,15 @@ def perceptual_hash(image: Image.Image) -> int:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
-def _pixels(path: str) -> tuple[tuple[int, int], bytes]:
-    """Size and hash of the decoded pixels."""
-    image = _decoded(Path(path).read_bytes())
-    return image.size, hashlib.sha256(image.tobytes()).digest()
+def _decoded(data: bytes, *, at_least: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
+    """RGB, and the size of the whole.
 
-
-def _decoded(data: bytes, *, at_least: int | None = None) -> Image.Image:
-    """RGB. at_least: the shorter side that suffices; a JPEG is then decoded at as little as an eighth of its size."""
+    at_least: the shorter side that suffices; a JPEG is then decoded at as little as an eighth of its size.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged metadata, which is no picture
         with opened(BytesIO(data)) as image:
+            size = image.size
             if at_least is not None:
                 image.draft("RGB", (at_least, at_least))
-            return image.convert("RGB")
+            return image.convert("RGB"), size

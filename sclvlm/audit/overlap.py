@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from itertools import islice, product
 from typing import NamedTuple
 
-from sclvlm.audit.pictures import Gallery, Likeness, Look, Match
+from sclvlm.audit.pictures import Gallery, Likeness, Look, Match, Pixels
 from sclvlm.audit.schema import Overlap, Twin
 
 TWINS = 5  # shown
 COMBINATIONS = 64  # of like pictures tried for one question of several pictures
 
 Looks = Callable[[str], Look | None]
-SamePixels = Callable[[str, str], bool]
 
 
 class Asked(NamedTuple):
@@ -34,17 +33,15 @@ def normalised(text: str) -> str:
     return " ".join(re.sub(r"[^\w+\-*/=<>%°$€£]", " ", plain).split())
 
 
-def measure_overlap(
-    training: Iterable[Asked], evaluation: Iterable[Asked], *, look: Looks, same_pixels: SamePixels
-) -> Overlap:
-    """How much of `evaluation` is in `training`. Both are read once, as streams; each picture file is opened once.
+def measure_overlap(training: Iterable[Asked], evaluation: Iterable[Asked], *, look: Looks, pixels: Pixels) -> Overlap:
+    """How much of `evaluation` is in `training`. Both are read once, as streams; each picture is looked at once.
 
-    look, same_pixels: see `likeness`; the second decodes pictures in full, and is asked of near copies only.
+    look, pixels: see `likeness`; the second decodes a picture in full, and is asked once of those with a near copy.
     """
     taught = _Taught(look)
     for asked in training:
         taught.add(asked)
-    tested = _Tested(taught, Gallery(taught.looks), look, same_pixels)
+    tested = _Tested(taught, Gallery(taught.looks), look, pixels)
     for asked in evaluation:
         tested.add(asked)
     return tested.overlap()
@@ -87,7 +84,7 @@ class _Tested:
     taught: _Taught
     gallery: Gallery
     look: Looks
-    same_pixels: SamePixels
+    pixels: Pixels
     count: int = 0
     same_question: int = 0
     same_both: int = 0
@@ -114,7 +111,7 @@ class _Tested:
                 self.unreadable.add(path)
             else:
                 self.digests.setdefault(seen.digest, path)
-            self.matches[path] = self.gallery.matches(path, seen, self.same_pixels) if seen else []
+            self.matches[path] = self.gallery.matches(path, seen, self.pixels) if seen else []
         return self.matches[path]
 
     def _was_taught(self, wordings: frozenset[str], found: Sequence[list[Match]]) -> bool:

@@ -28,11 +28,19 @@ BANDS = np.array_split(np.arange(64, dtype=np.uint64), DISTANCE + 1)
 
 
 class Look(NamedTuple):
-    """What is kept of a picture. digest: SHA-256 of the file. bits: 64. cells: CELLS x CELLS RGB colours."""
+    """What is kept of a picture. digest: SHA-256 of the file. bits: 64. cells: CELLS x CELLS RGB colours.
+
+    size: width and height of the whole picture.
+    """
 
     digest: bytes
     bits: int
     cells: bytes
+    size: tuple[int, int]
+
+
+Pixels = Callable[[str], bytes | None]
+"""A digest of the pixels of the picture at a path; None where they can't be read."""
 
 
 class Likeness(StrEnum):
@@ -51,7 +59,7 @@ class Match(NamedTuple):
 
 
 class Gallery:
-    """Pictures in which others are looked for. About 400 bytes each."""
+    """Pictures in which others are looked for. About 500 bytes each."""
 
     def __init__(self, looks: Mapping[str, Look]) -> None:
         """`looks` by path; of files with the same bytes the first stands for all."""
@@ -63,20 +71,30 @@ class Gallery:
         self._bits = np.array([each.bits for each in kept], dtype=np.uint64)  # (n,)
         self._cells = np.array([_cells(each) for each in kept]).reshape(len(kept), CELLS * CELLS * 3)
         self._bands = [_Band(self._bits, places) for places in BANDS]
+        self._sizes = [each.size for each in kept]
+        self._pixels: dict[int, bytes | None] = {}
 
     def __len__(self) -> int:
         return len(self._paths)
 
-    def matches(self, path: str, seen: Look, same_pixels: Callable[[str, str], bool]) -> list[Match]:
+    def matches(self, path: str, seen: Look, pixels: Pixels) -> list[Match]:
         """What is like the picture at `path`, the likest first: its very file alone, or else copies and near copies.
 
-        same_pixels: whether two files decode to the same pixels; asked of near copies only.
+        pixels: asked of near copies of the same size only, and once of each picture.
         """
         if seen.digest in self._path:
             return [Match(self._path[seen.digest], Likeness.FILE)]
-        near = [self._paths[place] for place in self._near(seen)]
-        found = [Match(each, Likeness.PIXELS if same_pixels(path, each) else Likeness.NEAR) for each in near]
+        near = list(self._near(seen))
+        alike = [place for place in near if self._sizes[place] == seen.size]
+        mine = pixels(path) if alike else None
+        equal = {place for place in alike if mine is not None and self._pixels_of(place, pixels) == mine}
+        found = [Match(self._paths[each], Likeness.PIXELS if each in equal else Likeness.NEAR) for each in near]
         return sorted(found, key=lambda match: match.likeness is Likeness.NEAR)
+
+    def _pixels_of(self, place: int, pixels: Pixels) -> bytes | None:
+        if place not in self._pixels:
+            self._pixels[place] = pixels(self._paths[place])
+        return self._pixels[place]
 
     def _near(self, seen: Look) -> Iterator[int]:
         bits = np.uint64(seen.bits)
