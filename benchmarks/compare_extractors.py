@@ -4,8 +4,9 @@
     python -m benchmarks.compare_extractors samples.jsonl before.jsonl after.jsonl  # before, after, of --turn
 
 The files hold traces, graded or not; nothing is generated. For each reader are printed both accuracies (unreadable
-counts as wrong), their difference with its 95 % interval (paired bootstrap over pictures or groups), the shares that
-it could not read, and on how many answers it and ours disagree.
+counts as wrong), their difference with its 95 % interval (paired bootstrap over pictures or groups) and p (exact
+sign-flip test over these), the shares that it could not read, and on how many answers it and ours disagree. A gain or a
+loss is what reports call one: an interval that leaves out 0, and p below 0.05.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import numpy as np
 from benchmarks.parsers import OURS, PARSERS, Reader
 from sclvlm.errors import SclvlmError
 from sclvlm.grading import accepted
-from sclvlm.metrics import Interval
-from sclvlm.metrics.resampling import EVERYTHING, bootstrap_interval, clustered
+from sclvlm.metrics import ALPHA, Interval, sign_flip_exact
+from sclvlm.metrics.resampling import EVERYTHING, Clusters, bootstrap_interval, clustered
+from sclvlm.prompts import MARKER, in_plain_marks
 from sclvlm.records import GradedTrace, Sample, Trace
 from sclvlm.storage import read_records
 
@@ -44,6 +46,7 @@ class Row(NamedTuple):
     after: float
     low: float
     high: float
+    p_value: float
     unread_before: float
     unread_after: float
     disagreements: int
@@ -58,9 +61,10 @@ Turn = Literal["first", "last"]
 
 
 def said(trace: Trace, turn: Turn) -> str:
-    """The response of a turn; nothing where it ended in an error."""
+    """The response of a turn, its answer between the marks that readers know; nothing where it ended in an error."""
     found = trace.turns[0 if turn == "first" else -1]
-    return "" if found.finish_reason == "error" else found.response
+    marker = trace.prompts.get("marker", MARKER)
+    return "" if found.finish_reason == "error" else in_plain_marks(found.response, marker)
 
 
 def traces(path: Path) -> Iterator[Trace]:
@@ -115,15 +119,17 @@ def row(name: str, answered: Sequence[Answered], found: Readings, ours: Readings
         [[value in values for value in pair] for pair, values in zip(found, known, strict=True)], dtype=float
     )
     unread = np.array([[value is None for value in pair] for pair in found], dtype=float)
-    low, high = interval(right[:, 1] - right[:, 0], [each.sample.cluster for each in answered])
+    changes = clustered(right[:, 1] - right[:, 0], [each.sample.cluster for each in answered])
+    p_value = sign_flip_exact(changes.sums)
     disagreements = sum(a != b for pairs in zip(found, ours, strict=True) for a, b in zip(*pairs, strict=True))
-    return Row(name, *right.mean(axis=0).tolist(), low, high, *unread.mean(axis=0).tolist(), disagreements)
+    return Row(
+        name, *right.mean(axis=0).tolist(), *interval(changes), p_value, *unread.mean(axis=0).tolist(), disagreements
+    )
 
 
-def interval(differences: np.ndarray, clusters: Sequence[str]) -> Interval:
-    """The 95 % percentile bootstrap interval of the mean of `differences`, clusters resampled whole."""
-    grouped = clustered(differences, clusters)
-    return bootstrap_interval(grouped, resamples=RESAMPLES, confidence=0.95, seed=SEED) or EVERYTHING
+def interval(changes: Clusters) -> Interval:
+    """The 95 % percentile bootstrap interval of the mean change, clusters resampled whole."""
+    return bootstrap_interval(changes, resamples=RESAMPLES, confidence=0.95, seed=SEED) or EVERYTHING
 
 
 def _read(read: Reader, sample: Sample, text: str) -> str | None:
@@ -132,7 +138,7 @@ def _read(read: Reader, sample: Sample, text: str) -> str | None:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows, in percent and points, and whether all readers tell the same story."""
-    head = ("reader", "before", "after", "difference", "95 %", "unread before", "unread after", "other than ours")
+    head = ("reader", "before", "after", "difference", "95 %", "p", "unread before", "unread after", "other than ours")
     cells = [
         (
             row.reader,
@@ -140,6 +146,7 @@ def table(rows: Sequence[Row]) -> str:
             f"{row.after:.1%}",
             f"{100 * row.difference:+.1f}",
             f"[{100 * row.low:+.1f}, {100 * row.high:+.1f}]",
+            "< 0.001" if row.p_value < 0.001 else f"{row.p_value:.3f}",
             f"{row.unread_before:.1%}",
             f"{row.unread_after:.1%}",
             str(row.disagreements),
@@ -156,7 +163,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def verdict(rows: Sequence[Row]) -> str:
     """In words: does what was found depend on the reader?"""
-    signs = {row.reader: (row.low > 0) - (row.high < 0) for row in rows}
+    signs = {row.reader: (row.p_value < ALPHA) * ((row.low > 0) - (row.high < 0)) for row in rows}
     words = {1: "a gain", -1: "a loss", 0: "noise"}
     if len(set(signs.values())) == 1:
         return f"Every reader finds {words[signs[rows[0].reader]]}."

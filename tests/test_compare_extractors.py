@@ -10,6 +10,7 @@ import pytest
 from benchmarks.compare_extractors import Answered, Row, compare, interval, main, table, verdict
 from sclvlm.errors import SclvlmError
 from sclvlm.grading import accepted, grade_trace
+from sclvlm.metrics.resampling import Clusters, clustered
 from sclvlm.records import AnswerKind, ModelRef, Sample, Trace, Turn
 from sclvlm.storage import write_records
 
@@ -54,22 +55,22 @@ def test_disagreements_count_answers_of_both_sides() -> None:
 
 
 def test_the_interval_of_equal_differences_is_that_difference() -> None:
-    assert interval(np.ones(6), list("abcdef")) == (1.0, 1.0)
+    assert interval(Clusters(np.ones(6), np.ones(6))) == (1.0, 1.0)
 
 
 def test_the_interval_of_few_clusters_is_everything() -> None:
-    assert interval(np.ones(10), list("abcdeabcde")) == (-1.0, 1.0)
+    assert interval(Clusters(np.full(5, 2.0), np.full(5, 2.0))) == (-1.0, 1.0)
 
 
 def test_the_interval_resamples_clusters_whole() -> None:
     differences = np.array([1.0, 1.0, 0.0, 0.0] * 3)
-    alone, together = interval(differences, list("abcdefghijkl")), interval(differences, list("aabbccddeeff"))
+    alone, together = (interval(clustered(differences, keys)) for keys in ("abcdefghijkl", "aabbccddeeff"))
     assert alone[1] - alone[0] < together[1] - together[0]
 
 
-def row(reader: str, low: float, high: float) -> Row:
+def row(reader: str, low: float, high: float, p_value: float = 0.01) -> Row:
     """A reader with that interval."""
-    return Row(reader, 0.5, 0.5 + (low + high) / 2, low, high, 0, 0, 0)
+    return Row(reader, 0.5, 0.5 + (low + high) / 2, low, high, p_value, 0, 0, 0)
 
 
 def test_readers_that_agree_are_said_to() -> None:
@@ -81,9 +82,17 @@ def test_readers_that_disagree_are_named() -> None:
     assert said == "The conclusion depends on the reader: ours finds noise, strict a gain, loose a loss."
 
 
+def test_an_interval_without_a_small_p_is_noise() -> None:
+    assert verdict([row("ours", 0.1, 0.2, 0.05), row("strict", -0.2, -0.1, 0.06)]) == "Every reader finds noise."
+
+
+def test_p_is_of_the_sign_flips_of_whole_clusters() -> None:
+    assert rows("## A ##", "## B ##", count=6)["ours"].p_value == 2 / 2**6
+
+
 def test_the_table_gives_points_and_percent() -> None:
     first = table([row("ours", 0.1, 0.3)]).splitlines()[1]
-    assert first.split() == ["ours", "50.0%", "70.0%", "+20.0", "[+10.0,", "+30.0]", "0.0%", "0.0%", "0"]
+    assert first.split() == ["ours", "50.0%", "70.0%", "+20.0", "[+10.0,", "+30.0]", "0.010", "0.0%", "0.0%", "0"]
 
 
 def test_accepted_numbers_are_written_as_readers_write_them() -> None:
@@ -110,6 +119,14 @@ def test_a_file_of_traces_compares_its_first_and_last_turns(tmp_path: Path, grad
     said = main(*files(tmp_path, graded=graded), None, "last")
     assert "Every reader finds a gain." not in said  # first_capital too, but whole_response reads no marks
     assert said.splitlines()[1].split()[:4] == ["ours", "0.0%", "100.0%", "+100.0"]
+
+
+def test_answers_are_read_between_the_marks_that_were_asked_for(tmp_path: Path) -> None:
+    samples, traces = files(tmp_path)
+    responses = "Then B? @@ A @@", "A was tempting. @@ B @@ Not A, though."
+    write_records(traces, [trace(n, *responses).model_copy(update={"prompts": {"marker": "@@"}}) for n in range(3)])
+    found = main(samples, traces, None, "last").splitlines()
+    assert [line.split()[1:3] for line in found if line.startswith(("ours", "only_marker"))] == 2 * [["0.0%", "100.0%"]]
 
 
 def test_two_files_are_paired_by_question(tmp_path: Path) -> None:
