@@ -78,9 +78,9 @@ def test_answers_can_be_added_bit_by_bit(tmp_path: Path) -> None:
 
 
 def test_pope_can_be_read_as_published(tmp_path: Path) -> None:
-    responses = ["There is no dog, sorry.", "I cannot tell."]
-    found = compute("pope", tmp_path, predictions=responses, references=["no", "no"], official_parsing=True)
-    assert (found["accuracy"], found["yes_rate"]) == (0.5, 0.5)
+    responses = ["There is no dog, sorry.", "I cannot tell.", "", None]  # right, a yes, a yes, nothing at all
+    found = compute("pope", tmp_path, predictions=responses, references=["no"] * 4, official_parsing=True)
+    assert (found["accuracy"], found["yes_rate"]) == (1 / 4, 2 / 4)
 
 
 def test_direct_answers_leave_nobody_out(tmp_path: Path) -> None:

@@ -20,12 +20,13 @@ def sample(name: str, benchmark: str, kind: str = "yes_no", answer: str = "yes",
     return Sample(id=name, question="?", kind=kind, answer=answer, choices=choices, meta=meta, **fields)
 
 
-def answered(one: Sample, *responses: str, draw: int = 0) -> GradedTrace:
+def answered(one: Sample, *responses: str, draw: int = 0, ended: str = "stop", marker: str = "##") -> GradedTrace:
     turns = tuple(
-        Turn(role="refined" if index else "initial", prompt=[], response=said, num_tokens=1, finish_reason="stop")
+        Turn(role="refined" if index else "initial", prompt=[], response=said, num_tokens=1, finish_reason=ended)
         for index, said in enumerate(responses)
     )
-    trace = Trace(id=one.id, draw=draw, turns=turns, model=ModelRef(path="m"), sampling={}, prompts={}, seed=0)
+    prompts = {"marker": marker}
+    trace = Trace(id=one.id, draw=draw, turns=turns, model=ModelRef(path="m"), sampling={}, prompts=prompts, seed=0)
     return grade_trace(trace, one)
 
 
@@ -186,9 +187,32 @@ def test_mme_alone_counts_in_points() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(OFFICIAL) - {"hallusionbench", "mathvista"}))
 def test_a_run_of_failures_has_figures(name: str) -> None:
-    """Every response empty, as when an engine failed: nothing is right, and nothing breaks."""
+    """An engine failed at every question: nothing is right, and nothing breaks."""
     one = sample("a", name, answers=("yes", "yes"))
-    assert all(value == 0 for key, value in figures((one, ""))[name].items() if "official/" not in key)
+    assert set(official_figures([answered(one, "", ended="error")], {"a": one})[name].values()) == {0}
+
+
+def test_an_empty_response_that_was_said_is_a_yes_to_the_official_script_of_pope() -> None:
+    assert figures((sample("a", "POPE"), ""))["pope"]["official/accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("marker", ["##", "@@", "[ANS] [/ANS]", "<answer> </answer>"])
+@pytest.mark.parametrize(
+    ("name", "kind", "answer", "figure"),
+    [
+        ("ChartQA", "number", "12", "relaxed_accuracy"),
+        ("DocVQA", "text", "word 1", "anls"),
+        ("RealWorldQA", "text", "left", "accuracy"),
+        ("MathVista", "text", "red", "accuracy"),
+    ],
+)
+def test_the_answer_is_read_between_the_marks_that_were_asked_for(
+    name: str, kind: str, answer: str, figure: str, marker: str
+) -> None:
+    one = sample("a", name, kind, answer, meta={"answer_type": "text"} if kind == "text" else {})
+    opening, _, closing = marker.partition(" ")
+    said = f"Because of it. {opening} {answer} {closing or opening}"
+    assert official_figures([answered(one, said, marker=marker)], {"a": one})[benchmark_key(name)][figure] == 1.0
 
 
 def test_a_run_has_its_figures_by_turn() -> None:

@@ -10,9 +10,10 @@ class POPE(evaluating.OfficialMetric):
     """POPE: `accuracy`, `precision`, `recall` and `f1` of yes, and `yes_rate`.
 
     Predictions are yes, no, or None where nothing could be read. compute(..., official_parsing=True) takes whole
-    responses and reads them as the official script does: whatever holds no denial is a yes.
+    responses, None where there is none, and reads them as the official script does: what holds no denial is a yes.
     """
 
     def _compute(self, predictions: list[str | None], references: list[str], official_parsing: bool = False) -> Figures:
-        answers = [pope_answer(said or "") for said in predictions] if official_parsing else predictions
-        return yes_no(answers, references)
+        if official_parsing:
+            predictions = [None if said is None else pope_answer(said) for said in predictions]
+        return yes_no(predictions, references)

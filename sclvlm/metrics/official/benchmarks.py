@@ -33,14 +33,16 @@ from sclvlm.metrics.official.texts import (
 )
 from sclvlm.metrics.official.yes_no import pope_answer, yes_no
 from sclvlm.metrics.summary import turn_of, turns_said
+from sclvlm.prompts import MARKER, in_plain_marks
 from sclvlm.records import AnswerKind, GradedTrace, GradedTurn, Sample, Verdict
 
 
 class Answered(NamedTuple):
-    """A question and the turn that answers it."""
+    """A question and the turn that answers it. marker: what the final answer was asked to stand between."""
 
     sample: Sample
     turn: GradedTurn
+    marker: str = MARKER
 
     @property
     def right(self) -> bool:
@@ -54,9 +56,19 @@ class Answered(NamedTuple):
         return sample.answers if sample.answer in sample.answers else (sample.answer, *sample.answers)
 
     @property
+    def response(self) -> str:
+        """The response with its final answer between ## marks, whatever marks were asked for."""
+        return in_plain_marks(self.turn.response, self.marker)
+
+    @property
+    def failed(self) -> bool:
+        """Whether no response could be had."""
+        return self.turn.finish_reason == "error"
+
+    @property
     def text(self) -> str | None:
         """The answer as it was written; None where there is none."""
-        return final_text(self.turn.response)
+        return final_text(self.response)
 
     def told(self, key: str) -> Any:
         """What the sample's meta says under `key`. Raises SclvlmError when it doesn't."""
@@ -92,7 +104,7 @@ def official_figures(
             raise SclvlmError(f"trace {trace.id!r} is about no sample. Score it with the file it was made from.")
         sample = samples[trace.id]
         if (name := benchmark_key(benchmark or sample.meta.get("benchmark"))) in OFFICIAL:
-            answered = Answered(sample, turn_of(trace, turn))
+            answered = Answered(sample, turn_of(trace, turn), trace.prompts.get("marker", MARKER))
             draws.setdefault(name, {}).setdefault(trace.draw, []).append(answered)
     return {
         name: _mean_of([OFFICIAL[name](answered) for answered in by_draw.values()])
@@ -160,7 +172,10 @@ def _indices(answered: Sequence[Answered]) -> list[int]:
 
 
 def _pope(answered: Sequence[Answered]) -> Figures:
-    """By our reading, which may abstain, and by the official one (`official/...`), which never does; splits apart."""
+    """By our reading, which may abstain, and by the official one (`official/...`), which never does; splits apart.
+
+    A response that could not be had is wrong in both: there is nothing the official script could read.
+    """
     splits = sorted({one.sample.category for one in answered})
     parts = {"": list(answered)} | {
         f"{split}/": [one for one in answered if one.sample.category == split] for split in splits if len(splits) > 1
@@ -169,7 +184,7 @@ def _pope(answered: Sequence[Answered]) -> Figures:
     for prefix, part in parts.items():
         labels = [one.sample.answer for one in part]
         ours = yes_no([one.turn.answer for one in part], labels)
-        published = yes_no([pope_answer(one.turn.response) for one in part], labels)
+        published = yes_no([None if one.failed else pope_answer(one.response) for one in part], labels)
         figures |= {f"{prefix}{name}": value for name, value in ours.items()}
         figures |= {f"{prefix}official/{name}": value for name, value in published.items()}
     return figures
@@ -213,7 +228,7 @@ def _mmmu(answered: Sequence[Answered]) -> Figures:
 def _mmmu_right(one: Answered) -> bool:
     if one.sample.kind is AnswerKind.CHOICE:
         return one.right
-    return mmmu_open_match(one.turn.response, (one.sample.answer, *one.sample.answers))
+    return mmmu_open_match(one.response, (one.sample.answer, *one.sample.answers))
 
 
 def _mathvista(answered: Sequence[Answered]) -> Figures:
