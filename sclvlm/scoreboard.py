@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from sclvlm.metrics import Which
-from sclvlm.metrics.official import benchmark_key, in_points, official_figures
+from sclvlm.metrics.official import OFFICIAL, benchmark_key, in_points, official_figures
 from sclvlm.metrics.summary import turn_of, turns_said
 from sclvlm.records import GradedTrace, GradedTurn, Sample, Verdict
 
@@ -43,8 +43,9 @@ class Cell(NamedTuple):
 def cells_of(model: str, graded: Sequence[GradedTrace], samples: Mapping[str, Sample]) -> list[Cell]:
     """The cells of one model, benchmark by benchmark in the order of its traces.
 
-    A benchmark stands under its name in the suite, else under meta.benchmark; one without an official metric, and
-    questions of none, which are `questions`, by their accuracy. Raises what `official_figures` raises.
+    A benchmark stands under its name in the suite, else under meta.benchmark; one without an official metric, or an
+    entry with questions of several, and questions of none, which are `questions`, by their accuracy. Raises what
+    `official_figures` raises.
     """
     parts: dict[str, list[GradedTrace]] = {}
     for trace in graded:
@@ -114,13 +115,11 @@ def _cell(name: str, model: str, turn: Which, graded: Sequence[GradedTrace], sam
 def _figures(
     draws: Sequence[Sequence[GradedTrace]], turn: Which, samples: Mapping[str, Sample]
 ) -> tuple[str, list[dict[str, float]]]:
-    """Whose metric it is, and the figures of each draw; accuracy where there is none."""
-    key = benchmark_key(samples[draws[0][0].id].meta.get("benchmark"))
-    found = [official_figures(draw, samples, turn=turn).get(key) for draw in draws]
-    return key, [
-        figures or {"accuracy": _share([turn_of(trace, turn) for trace in draw], Verdict.CORRECT)}
-        for figures, draw in zip(found, draws, strict=True)
-    ]
+    """Whose metric it is, and the figures of each draw; accuracy where there is none, or more than one."""
+    keys = {benchmark_key(samples[trace.id].meta.get("benchmark")) for draw in draws for trace in draw}
+    if len(keys) == 1 and (key := keys.pop()) in OFFICIAL:
+        return key, [figures for draw in draws for figures in official_figures(draw, samples, turn=turn).values()]
+    return "", [{"accuracy": _share([turn_of(trace, turn) for trace in draw], Verdict.CORRECT)} for draw in draws]
 
 
 def _share(turns: Sequence[GradedTurn], verdict: Verdict) -> float:

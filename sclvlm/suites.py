@@ -4,25 +4,36 @@
       MMStar: {samples: data/mmstar/samples.jsonl, limit: 200}
 
 A config names it in place of a samples file: `data.test: benchmarks/suites/quick.yaml`. Paths in it are, as in the
-config, relative to where the command is run. Samples keep which benchmark they are of in `meta.benchmark`, and stand
-under `<name>/<id>`, so that neither ids nor groups of different benchmarks meet.
+config, relative to where the command is run. A sample's `meta.suite` is the entry it came by and its `meta.benchmark`
+whose metric judges it; it stands under `<name>/<id>`, so that neither ids nor groups of different benchmarks meet.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sclvlm.errors import ConfigError
 from sclvlm.records import Sample
 from sclvlm.storage import describe, read_records
 
 SUFFIXES = (".yaml", ".yml")
+METRICS = frozenset(
+    (
+        *("mmbench", "mmstar", "seedbench", "mmtbench", "realworldqa", "scienceqa", "mmmu", "mathvista", "ai2d"),
+        *("aokvqa", "vqav2", "okvqa", "textvqa", "pope", "mme", "hallusionbench", "chartqa", "docvqa", "infovqa"),
+        *("infographicvqa", "mmevalpro", "blink", "nlvr", "nlvr2", "easyvqa", "blindtest", "puzzlevqa"),
+    )
+)
+"""Benchmarks with an official metric, by their `benchmark_key`; the functions stand in `sclvlm.metrics.official`."""
+
+_NO_LETTER = re.compile(r"[\W_]")
 
 
 class Entry(BaseModel):
@@ -33,9 +44,16 @@ class Entry(BaseModel):
     samples: str
     """Its samples.jsonl."""
     metric: str = ""
-    """Whose official metric judges it; its own name by default."""
+    """Whose official metric judges it; by default its own, and where its name is no benchmark's, that of its samples."""
     limit: int | None = Field(default=None, ge=1)
     """Ask only so many of its questions, the first ones."""
+
+    @field_validator("metric")
+    @classmethod
+    def _is_known(cls, metric: str) -> str:
+        if metric and benchmark_key(metric) not in METRICS:
+            raise ValueError(f"expected one of {', '.join(sorted(METRICS))}, got {metric!r}")
+        return metric
 
 
 class Suite(BaseModel):
@@ -44,6 +62,23 @@ class Suite(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     benchmarks: dict[str, Entry] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_are_told_apart(self) -> Self:
+        for one, other in combinations(self.benchmarks, 2):
+            if spelled_alike(one, other):
+                raise ValueError(f"{one!r} and {other!r} are one name but for case and marks: give one another name")
+        return self
+
+
+def benchmark_key(name: object) -> str:
+    """`name` as METRICS lists it: letters and digits alone, lower case; empty for none."""
+    return re.sub(r"[^a-z0-9]", "", str(name).casefold()) if name else ""
+
+
+def spelled_alike(one: str, other: str) -> bool:
+    """Whether two names differ in nothing but case, spaces and marks."""
+    return _NO_LETTER.sub("", one.casefold()) == _NO_LETTER.sub("", other.casefold())
 
 
 def is_suite(path: str) -> bool:
@@ -88,5 +123,10 @@ def _placed(sample: Sample, name: str, entry: Entry) -> dict[str, Any]:
     return {
         "id": f"{name}/{sample.id}",
         "group": f"{name}/{sample.group}" if sample.group else "",
-        "meta": {**sample.meta, "benchmark": entry.metric or name, "suite": name},
+        "meta": {**sample.meta, "benchmark": _metric(sample, name, entry), "suite": name},
     }
+
+
+def _metric(sample: Sample, name: str, entry: Entry) -> str:
+    own = "" if benchmark_key(name) in METRICS else str(sample.meta.get("benchmark") or "")
+    return entry.metric or own or name

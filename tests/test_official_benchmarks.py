@@ -171,6 +171,26 @@ def test_realworldqa_takes_letters_and_words() -> None:
     assert figures(*asked)["realworldqa"] == {"accuracy": pytest.approx(2 / 3)}
 
 
+@pytest.mark.parametrize("said", ["(5, 6)", "## 5, 6 ##", "rows={5} columns={6}", "5 rows and 6 columns", "5,6"])
+def test_a_grid_of_blindtest_is_right_by_its_numbers(said: str) -> None:
+    assert figures((sample("a", "BlindTest", "text", "5,6"), said))["blindtest"]["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("said", ["(6, 5)", "5", "5, 6, 7", "56", "no idea"])
+def test_other_numbers_are_another_grid(said: str) -> None:
+    assert figures((sample("a", "BlindTest", "text", "5,6"), said))["blindtest"]["accuracy"] == 0.0
+
+
+@pytest.mark.parametrize(("said", "right"), [("{a}", 1), ("## a ##", 1), ("## A ##", 1), ("B", 0), ("an a", 0)])
+def test_a_letter_of_blindtest_counts_in_either_case(said: str, right: int) -> None:
+    assert figures((sample("a", "BlindTest", "text", "a"), said))["blindtest"]["accuracy"] == right
+
+
+def test_other_answers_of_blindtest_are_as_they_were_read() -> None:
+    asked = [(sample("a", "BlindTest", "number", "2"), "There are 2."), (sample("b", "BlindTest"), "No")]
+    assert figures(*asked)["blindtest"]["accuracy"] == 0.5
+
+
 def test_a_trace_of_no_sample_is_an_error() -> None:
     with pytest.raises(SclvlmError, match="'a' is about no sample"):
         official_figures([answered(sample("a", "AI2D"), "Yes")], {})

@@ -47,6 +47,17 @@ def test_a_row_holds_a_figure_at_each_turn_of_both_runs() -> None:
     assert (row.benchmark, row.figure, row.before, row.after) == ("mme", "perception", (50.0, 200.0), (200.0, 200.0))
 
 
+def test_entries_of_a_suite_with_one_metric_have_rows_of_their_own() -> None:
+    entries = {"a": "EN", "b": "CN"}
+    samples = {
+        name: Sample(id=name, question="?", kind="yes_no", answer="yes", meta={"benchmark": "MME", "suite": entry})
+        for name, entry in entries.items()
+    }
+    rows = mme(samples=samples).official
+    assert {row.benchmark for row in rows} == {"EN", "CN"}
+    assert all(row.in_points for row in rows)
+
+
 def test_questions_of_no_benchmark_have_no_official_figures() -> None:
     report = report_of()
     assert report.official == ()

@@ -44,6 +44,14 @@ def test_a_benchmark_has_the_name_of_its_suite_and_the_figure_of_its_metric() ->
     assert (cell.benchmark, cell.figure, cell.value) == ("hard POPE", "f1", 1.0)
 
 
+def test_an_entry_with_questions_of_several_metrics_stands_with_its_accuracy() -> None:
+    asked = [sample(name, name, meta={"suite": "mine"}) for name in ("POPE", "MME", "ours")]
+    cells = cells_of("m", [answered(one, "Yes") for one in asked], {one.id: one for one in asked})
+    assert [(cell.benchmark, cell.figure, cell.in_points, cell.value) for cell in cells] == [
+        ("mine", "accuracy", False, 1.0)
+    ]
+
+
 def test_mme_is_told_in_points() -> None:
     one = sample("x", "MME", category="count", images=("1.png",))
     cells = cells_of("m", [answered(one, "Yes")], {"x": one})

@@ -53,6 +53,23 @@ def test_the_entry_says_which_metric_judges(tmp_path: Path) -> None:
     assert found == [("a", "POPE"), ("POPE", "POPE")]
 
 
+def test_an_entry_of_its_own_name_is_judged_as_its_samples_say(tmp_path: Path) -> None:
+    path = suite(tmp_path, hard=[sample("1", meta={"benchmark": "POPE"}), sample("2")])
+    assert [each.meta["benchmark"] for each in read_samples(path)] == ["POPE", "hard"]
+
+
+def test_an_unknown_metric_is_told_with_those_there_are(tmp_path: Path) -> None:
+    path = suite(tmp_path, "benchmarks: {a: {samples: x, metric: MMBnch}}")
+    with pytest.raises(ConfigError, match=r"benchmarks\.a\.metric: expected one of ai2d, .*, vqav2, got 'MMBnch'"):
+        load_suite(Path(path))
+
+
+def test_names_that_differ_in_case_and_marks_alone_are_told(tmp_path: Path) -> None:
+    path = suite(tmp_path, "benchmarks: {MM-Bench: {samples: x}, b: {samples: x}, mmbench: {samples: x}}")
+    with pytest.raises(ConfigError, match=r"'MM-Bench' and 'mmbench' are one name .*: give one another name"):
+        load_suite(Path(path))
+
+
 def test_each_benchmark_has_its_own_limit(tmp_path: Path) -> None:
     suite(tmp_path, a=[sample("1"), sample("2")], b=[sample("1"), sample("2")])
     text = f"benchmarks: {{a: {{samples: {tmp_path / 'a.jsonl'}, limit: 1}}, b: {{samples: {tmp_path / 'b.jsonl'}}}}}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sclvlm.metrics.official.benchmarks import OFFICIAL, benchmark_key, in_points, official_by_turn, official_figures
+from sclvlm.metrics.official.benchmarks import OFFICIAL, Answered, in_points
 from sclvlm.metrics.official.final import final_text
 from sclvlm.metrics.official.groups import (
     Figures,
@@ -15,6 +15,7 @@ from sclvlm.metrics.official.groups import (
     mme,
 )
 from sclvlm.metrics.official.mmmu import mmmu_open_match
+from sclvlm.metrics.official.running import Judged, judged, official_by_turn, official_figures, official_names
 from sclvlm.metrics.official.texts import (
     anls,
     direct_answer_accuracy,
@@ -24,11 +25,14 @@ from sclvlm.metrics.official.texts import (
     vqa_accuracy,
 )
 from sclvlm.metrics.official.yes_no import pope_answer, yes_no
+from sclvlm.suites import benchmark_key
 
 __all__ = [
     "OFFICIAL",
+    "Answered",
     "Figures",
     "HallusionQuestion",
+    "Judged",
     "anls",
     "benchmark_key",
     "by_category",
@@ -41,10 +45,12 @@ __all__ = [
     "genuine_accuracy",
     "hallusion",
     "in_points",
+    "judged",
     "mme",
     "mmmu_open_match",
     "official_by_turn",
     "official_figures",
+    "official_names",
     "pope_answer",
     "relaxed_match",
     "vqa_accuracy",

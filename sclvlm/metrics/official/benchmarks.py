@@ -1,15 +1,14 @@
-"""Which official metric belongs to which benchmark: a graded run into the figures its leaderboard would show."""
+"""Which official metric belongs to which benchmark: answered questions into the figures its leaderboard would show."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
 from sclvlm.errors import SclvlmError
-from sclvlm.metrics.figures import Which
 from sclvlm.metrics.official.final import final_text
 from sclvlm.metrics.official.groups import (
     ROTATION,
@@ -32,9 +31,9 @@ from sclvlm.metrics.official.texts import (
     vqa_accuracy,
 )
 from sclvlm.metrics.official.yes_no import pope_answer, yes_no
-from sclvlm.metrics.summary import turn_of, turns_said
 from sclvlm.prompts import MARKER, in_plain_marks
-from sclvlm.records import AnswerKind, GradedTrace, GradedTurn, Sample, Verdict
+from sclvlm.records import AnswerKind, GradedTurn, Sample, Verdict
+from sclvlm.suites import benchmark_key
 
 
 class Answered(NamedTuple):
@@ -82,57 +81,12 @@ class Answered(NamedTuple):
 
 Official = Callable[[Sequence[Answered]], Figures]
 Score = Callable[[Answered], float]
-
-
-def official_figures(
-    graded: Iterable[GradedTrace],
-    samples: Mapping[str, Sample],
-    *,
-    turn: Which = "last",
-    benchmark: str | None = None,
-) -> dict[str, Figures]:
-    """The official figures of each benchmark in a run, at one turn; of several draws their means.
-
-    A sample names its benchmark in meta.benchmark; `benchmark` says it for all of them. Samples of no benchmark, or of
-    one that has no official metric here, take no part. Groups that were asked in part (with a limit, say) count as what
-    was asked of them, but for MME's images and MMEvalPro's triplets, whose size is known.
-    Raises SclvlmError for a trace of no sample, and where a sample lacks what its metric needs.
-    """
-    draws: dict[str, dict[int, list[Answered]]] = {}
-    for trace in graded:
-        if trace.id not in samples:
-            raise SclvlmError(f"trace {trace.id!r} is about no sample. Score it with the file it was made from.")
-        sample = samples[trace.id]
-        if (name := benchmark_key(benchmark or sample.meta.get("benchmark"))) in OFFICIAL:
-            answered = Answered(sample, turn_of(trace, turn), trace.prompts.get("marker", MARKER))
-            draws.setdefault(name, {}).setdefault(trace.draw, []).append(answered)
-    return {
-        name: _mean_of([OFFICIAL[name](answered) for answered in by_draw.values()])
-        for name, by_draw in sorted(draws.items())
-    }
-
-
-def official_by_turn(graded: Sequence[GradedTrace], samples: Mapping[str, Sample]) -> dict[str, dict[str, Figures]]:
-    """`official_figures` of the first turn and, where answers were reviewed, the last; empty where there are none."""
-    found: dict[str, dict[str, Figures]] = {
-        turn: official_figures(graded, samples, turn=turn) for turn in turns_said(graded)
-    }
-    return found if any(found.values()) else {}
-
-
-def benchmark_key(name: object) -> str:
-    """`name` as OFFICIAL lists it: letters and digits alone, lower case; empty for none."""
-    return re.sub(r"[^a-z0-9]", "", str(name).casefold()) if name else ""
+_GRID = re.compile(r"\s*\d+\s*,\s*\d+\s*")
 
 
 def in_points(benchmark: str) -> bool:
     """Whether the figures of a benchmark are points, not shares."""
     return benchmark_key(benchmark) == "mme"
-
-
-def _mean_of(draws: Sequence[Figures]) -> Figures:
-    names = dict.fromkeys(name for figures in draws for name in figures)
-    return {name: fmean(figures[name] for figures in draws if name in figures) for name in names}
 
 
 def _by_category(answered: Sequence[Answered]) -> Figures:
@@ -244,6 +198,20 @@ def _mathvista_right(one: Answered) -> bool:
     return equal_at_precision(answer, one.sample.answer, answer_type=answer_type, precision=precision)
 
 
+def _blindtest(answered: Sequence[Answered]) -> Figures:
+    return by_category([_blindtest_right(one) for one in answered], [one.sample.category for one in answered])
+
+
+def _blindtest_right(one: Answered) -> bool:
+    """A grid's rows and columns by the numbers that are said, in order; a letter in either case; others as read."""
+    known, said = one.sample.answer, one.text or ""
+    if one.sample.kind is AnswerKind.TEXT and _GRID.fullmatch(known):
+        return re.findall(r"\d+", said) == re.findall(r"\d+", known)
+    if one.sample.kind is AnswerKind.TEXT and len(known) == 1:
+        return re.sub(r"[\W_]", "", said).casefold() == known.casefold()
+    return one.right
+
+
 def _mean(score: Score, name: str) -> Official:
     """The mean of a score of each answer."""
     return lambda answered: {name: fmean(score(one) for one in answered)}
@@ -310,6 +278,6 @@ OFFICIAL: dict[str, Official] = {
     "nlvr": _nlvr,
     "nlvr2": _nlvr,
     "easyvqa": _by_category,
-    "blindtest": _by_category,
+    "blindtest": _blindtest,
     "puzzlevqa": _by_category,
 }
