@@ -12,12 +12,15 @@ from sclvlm.fingerprints import stage_inputs
 from sclvlm.grading import grade_trace, questions
 from sclvlm.metrics import summarize
 from sclvlm.metrics.official import official_by_turn
+from sclvlm.preflight import check_judged_in
+from sclvlm.progress import console
 from sclvlm.prompts import initial_message, load_prompt
 from sclvlm.questions import Questions, measured_models, questions_of
 from sclvlm.records import GradedTrace, Sample, Trace
 from sclvlm.runs import Stage, locked
 from sclvlm.scoreboard import Cell, cells_of, document, markdown, page, several
-from sclvlm.storage import read_records, write_json, write_records, write_text
+from sclvlm.self_correction.journal import answered, merge, wanted
+from sclvlm.storage import read_records, repair_torn_line, write_json, write_records, write_text
 
 
 def grade_file(traces: Path, samples: Iterable[Sample], out: Path) -> None:
@@ -68,28 +71,50 @@ def _graded(asked: Questions) -> Path:
 
 
 def rescore(config: Config) -> dict[str, Any]:
-    """Judge the traces of a finished evaluation again, of every model; no model is loaded and nothing is asked.
+    """Judge the traces of an evaluation again, of every model; no model is loaded and nothing is asked.
 
-    data.test may have other answers, categories and meta since, and more of them behind; the results stand for the file
-    as it is now. Raises ConfigError where the evaluation was not finished, SclvlmError for a question that was changed.
+    data.test may have other answers, categories and meta since, and more questions behind; the results stand for the
+    file as it is now. Questions that were not answered are counted, and `evaluate` goes on with them.
+    Raises ConfigError where the evaluation was never answered to its end, SclvlmError for a question that was changed.
     """
     if config.evaluate is None:
         raise ConfigError("the config has no evaluate section. Add `evaluate:` and answer the questions first.")
     stage = Stage(config.folder, "evaluate", stage_inputs(config, "evaluate"))
-    if not stage.finished:
-        raise ConfigError(f"{stage.folder}: nothing to score again. Run `sclvlm evaluate CONFIG` to its end first.")
+    if not stage.begun:
+        raise _unanswered(stage.folder)
     measured = measured_questions(config)
     with locked(config.folder):
         for name, asked in measured.items():
+            merge(asked.traces, asked.samples, asked.ask.draws)  # as several processes left it
+            repair_torn_line(asked.traces)
             _check_asked(name, asked, changed=stage.made_with("data.test") != stage.inputs["data.test"])
+        missing = sum(_missing(asked) for asked in measured.values())
+        if missing and not (stage.folder / "facts.json").is_file():
+            raise _unanswered(stage.folder, missing)
         facts = {"stage": "evaluate", **score_all(measured, stage.folder)}
+        facts |= {"unanswered": missing} if missing else {}
         write_json(stage.folder / "facts.json", facts)
-        stage.adopt("data.test")
+        stage.adopt("data.test", done=not missing)
+    if missing:
+        console.print(f"Answers still to be had: {missing:,}. `sclvlm evaluate CONFIG` asks for them alone.")
     return facts
+
+
+def _unanswered(folder: Path, missing: int = 0) -> ConfigError:
+    lacking = f" (answers still to be had: {missing:,})" if missing else ""
+    return ConfigError(f"{folder}: nothing to score again{lacking}. Run `sclvlm evaluate CONFIG` to its end first.")
+
+
+def _missing(asked: Questions) -> int:
+    """How many conversations that are asked for were not held."""
+    done = answered(asked.traces)
+    return sum(each not in done for each in wanted(asked.samples, asked.ask.draws))
 
 
 def _check_asked(name: str, asked: Questions, *, changed: bool) -> None:
     """Traces are there, and, where the samples were changed, still about the questions as they stand."""
+    for sample in asked.samples:
+        check_judged_in(asked.samples.path, sample)
     if not asked.traces.is_file():
         raise ConfigError(
             f"evaluate.models.{name}: {asked.traces} does not exist. Answer it: `sclvlm evaluate CONFIG`."

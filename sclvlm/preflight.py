@@ -22,7 +22,7 @@ from sclvlm.records.kinds import kind_of
 from sclvlm.screening import Screen
 from sclvlm.sections import NamedModel
 from sclvlm.storage import count_records, read_records
-from sclvlm.suites import is_suite, suite_samples
+from sclvlm.suites import is_suite, place_of, suite_samples
 
 
 def check_inputs(config: Config, names: Iterable[str]) -> None:
@@ -141,16 +141,31 @@ def _check_records(config: Config, stages: set[str]) -> None:
         path = getattr(config.data, key)
         if path is None or not any(key in READS[stage][0] for stage in stages):
             continue
-        samples = read_samples(path)
-        missing: list[_Missing] = []
-        if ask and name in stages and ask.max_failed_share == 0:
-            missing = _missing_images(islice(samples, ask.limit))
+        samples, missing = read_samples(path), list[_Missing]()
+        for sample in islice(samples, ask.limit) if ask and name in stages else ():
+            if name == "evaluate":
+                check_judged_in(Path(path), sample)
+            if ask and ask.max_failed_share == 0:
+                missing += _missing_images([sample])
         for _ in samples:  # the other lines are only read
             pass
         _check_missing(Path(path), missing)
     for file in (config.data.pairs, config.data.held_out) if "train" in stages else ():
         if file is not None:
             _check_images(Path(file), _training_records(Path(file), strict=config.data.strict))
+
+
+def check_judged_in(path: Path, sample: Sample) -> None:
+    """Raise SclvlmError naming the file where a sample of `path` lacks what its answer will be judged by."""
+    from sclvlm.metrics.official import check_judged
+
+    try:
+        check_judged(sample)
+    except SclvlmError as error:
+        lacking = str(error).removeprefix(f"sample {sample.id!r}: ")
+        raise SclvlmError(
+            f"{place_of(sample, path)} could not be judged: {lacking} Mend the sample, or take it out."
+        ) from None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -76,19 +76,22 @@ class Stage:
             write_json(self._file, {**state, "status": status, "seconds": seconds})
 
     @property
-    def finished(self) -> bool:
-        """Whether the stage has ended well before, from whatever inputs."""
-        return self._state().get("status") == "done"
+    def begun(self) -> bool:
+        """Whether the stage was ever started, from whatever inputs."""
+        return bool(self._state())
 
     def made_with(self, key: str) -> Any:
         """The input called `key` that the results were made from."""
         return self._state()["inputs"].get(key)
 
-    def adopt(self, key: str) -> None:
-        """Let the results stand for the input called `key` as it is now; the others stay what they were."""
+    def adopt(self, key: str, *, done: bool) -> None:
+        """Let the results stand for the input called `key` as it is now; the others stay what they were.
+
+        done: whether the stage has ended with it. Otherwise it goes on when it is asked for.
+        """
         state = self._state()
         inputs = {**state["inputs"], key: self.inputs[key]}
-        write_json(self._file, {**state, "inputs": inputs})
+        write_json(self._file, {**state, "inputs": inputs, "status": "done" if done else "running"})
 
     def remove(self) -> None:
         """Forget the stage and everything it made."""
@@ -102,7 +105,11 @@ class Stage:
 
     def _stale(self, before: dict[str, Any]) -> str:
         key, was, now = next(_differences(before, self.inputs))
-        return f"{self.folder}: made with {key} = {was}, asked for now: {now}. {self._remedy()}"
+        again = f"Mended answers alone: `sclvlm {self.name} CONFIG --rescore`. " if self._can_rescore(key) else ""
+        return f"{self.folder}: made with {key} = {was}, asked for now: {now}. {again}{self._remedy()}"
+
+    def _can_rescore(self, key: str) -> bool:
+        return (self.name, key) == ("evaluate", "data.test")
 
     def _remedy(self) -> str:
         return (

@@ -44,7 +44,7 @@ class Entry(BaseModel):
     samples: str
     """Its samples.jsonl."""
     metric: str = ""
-    """Whose official metric judges it; by default its own, and where its name is no benchmark's, that of its samples."""
+    """Whose official metric judges it; by default its own, or where its name is no benchmark's, that of its samples."""
     limit: int | None = Field(default=None, ge=1)
     """Ask only so many of its questions, the first ones."""
 
@@ -108,6 +108,14 @@ def suite_files(path: Path) -> list[Path]:
                 "out of the suite."
             )
     return list(files.values())
+
+
+def place_of(sample: Sample, path: Path) -> str:
+    """Where a sample of `path`, a file or a suite, is written: its file and its id there."""
+    if not is_suite(str(path)):
+        return f"{path}: sample {sample.id!r}"
+    name = str(sample.meta["suite"])
+    return f"{load_suite(path).benchmarks[name].samples}: sample {sample.id.removeprefix(f'{name}/')!r}"
 
 
 def suite_samples(path: Path) -> Iterator[Sample]:

@@ -216,6 +216,67 @@ def test_what_was_not_finished_is_not_judged_again(load: Load) -> None:
     assert not load().folder.exists()
 
 
+def broken_off(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation whose questions were all asked, and that failed before its end."""
+    with monkeypatch.context() as patched:
+        patched.setattr("sclvlm.evaluation.score_all", lambda *_: (_ for _ in ()).throw(SclvlmError("broken off")))
+        with pytest.raises(SclvlmError, match="broken off"):
+            run_stages(config, ("evaluate",))
+
+
+def test_all_that_was_asked_is_judged_where_the_evaluation_failed_behind_it(
+    load: Load, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load()
+    broken_off(config, monkeypatch)
+    write_records(tmp_path / "test.jsonl", [sample(0), sample(1, "B")])
+    facts = rescore(config)
+    assert "50.0 (50.0; 0.0)" in facts["headline"]
+    assert run_stages(config, ("evaluate",)) == [facts]
+    assert len(asked) == 2
+
+
+def test_an_evaluation_that_was_killed_while_it_asked_is_not_judged(
+    load: Load, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load()
+    broken_off(config, monkeypatch)
+    traces = config.folder / "evaluate" / "direct" / "traces.jsonl"
+    traces.write_text(traces.read_text().splitlines(keepends=True)[0])
+    with pytest.raises(ConfigError, match=r"nothing to score again \(answers still to be had: 1\)\. Run"):
+        rescore(config)
+    assert len(asked) == 2
+
+
+def test_questions_that_came_behind_are_counted_and_asked_next(load: Load, asked: list[str], tmp_path: Path) -> None:
+    config = load()
+    run_stages(config, ("evaluate",))
+    write_records(tmp_path / "test.jsonl", [sample(number) for number in range(3)])
+    for _ in range(2):
+        facts = rescore(config)
+        assert facts["unanswered"] == 2  # one by each model
+        assert "| AI2D | accuracy | 2 |" in facts["headline"]
+    (facts,) = run_stages(config, ("evaluate",))
+    assert "unanswered" not in facts
+    assert "| AI2D | accuracy | 3 |" in facts["headline"]
+    assert asked == ["evaluate before", "evaluate direct"] * 2
+
+
+def test_samples_that_were_changed_are_told_with_the_way_to_judge_them(
+    load: Load, asked: list[str], tmp_path: Path
+) -> None:
+    run_stages(load(), ("evaluate",))
+    write_records(tmp_path / "test.jsonl", [sample(0, "B")])
+    with pytest.raises(
+        ConfigError, match=r"made with data\.test = .*`sclvlm evaluate CONFIG --rescore`\. Give run\.dir"
+    ):
+        run_stages(load(), ("evaluate",))
+    write_records(tmp_path / "test.jsonl", [sample(number) for number in range(2)])
+    with pytest.raises(ConfigError, match=r"made with evaluate\.draws = 1, asked for now: 2\. Give run\.dir"):
+        run_stages(load("evaluate.draws=2"), ("evaluate",))
+    assert len(asked) == 2
+
+
 def test_a_model_without_traces_is_named(load: Load, asked: list[str]) -> None:
     run_stages(load(), ("evaluate",))
     with pytest.raises(ConfigError, match=r"evaluate\.models\.b: .*traces\.jsonl does not exist"):

@@ -15,7 +15,14 @@ from sclvlm.metrics.official.groups import (
     mme,
 )
 from sclvlm.metrics.official.mmmu import mmmu_open_match
-from sclvlm.metrics.official.running import Judged, judged, official_by_turn, official_figures, official_names
+from sclvlm.metrics.official.running import (
+    Judged,
+    check_judged,
+    judged,
+    official_by_turn,
+    official_figures,
+    official_names,
+)
 from sclvlm.metrics.official.texts import (
     anls,
     direct_answer_accuracy,
@@ -36,6 +43,7 @@ __all__ = [
     "anls",
     "benchmark_key",
     "by_category",
+    "check_judged",
     "circular",
     "consistency",
     "direct_answer_accuracy",

@@ -78,6 +78,15 @@ class Answered(NamedTuple):
             )
         return value
 
+    def number(self, key: str) -> float | None:
+        """The number under `key` of the sample's meta; None where it says none. Raises SclvlmError for no number."""
+        if (value := self.sample.meta.get(key)) in (None, ""):
+            return None
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise SclvlmError(f"sample {self.sample.id!r}: meta.{key} must be a number, got {value!r}.") from None
+
 
 Official = Callable[[Sequence[Answered]], Figures]
 Score = Callable[[Answered], float]
@@ -121,7 +130,8 @@ def _indices(answered: Sequence[Answered]) -> list[int]:
         group = one.sample.group or one.sample.id
         place = numbers.setdefault(group, len(numbers)) + ROTATION * seen[group]
         seen[group] += 1
-        found.append(int(one.sample.meta.get("index", place)))
+        index = one.number("index")
+        found.append(place if index is None else int(index))
     return found
 
 
@@ -193,9 +203,8 @@ def _mathvista_right(one: Answered) -> bool:
     if one.sample.kind is AnswerKind.CHOICE:
         return one.right
     answer = one.turn.answer if one.sample.kind is AnswerKind.NUMBER else one.text
-    answer_type, precision = str(one.told("answer_type")), one.sample.meta.get("precision")
-    precision = None if precision in (None, "") else float(precision)
-    return equal_at_precision(answer, one.sample.answer, answer_type=answer_type, precision=precision)
+    answer_type = str(one.told("answer_type"))
+    return equal_at_precision(answer, one.sample.answer, answer_type=answer_type, precision=one.number("precision"))
 
 
 def _blindtest(answered: Sequence[Answered]) -> Figures:

@@ -8,13 +8,17 @@ from statistics import fmean
 from typing import NamedTuple
 
 from sclvlm.errors import SclvlmError
+from sclvlm.grading import FAILED, accepted
 from sclvlm.metrics.figures import Which
 from sclvlm.metrics.official.benchmarks import OFFICIAL, Answered
 from sclvlm.metrics.official.groups import Figures
 from sclvlm.metrics.summary import turn_of, turns_said
 from sclvlm.prompts import MARKER
-from sclvlm.records import GradedTrace, Sample
+from sclvlm.records import GradedTrace, GradedTurn, Sample
 from sclvlm.suites import benchmark_key, spelled_alike
+
+UNSAID = GradedTurn(role="initial", prompt=[], response="", num_tokens=0, finish_reason="error", **FAILED._asdict())
+"""The turn of a question that could not be answered."""
 
 
 class Judged(NamedTuple):
@@ -59,6 +63,13 @@ def official_by_turn(graded: Sequence[GradedTrace], samples: Mapping[str, Sample
         turn: official_figures(graded, samples, turn=turn) for turn in turns_said(graded)
     }
     return found if any(found.values()) else {}
+
+
+def check_judged(sample: Sample) -> None:
+    """Judge `sample` by no response at all. Raises SclvlmError for what its grade or its official metric lacks."""
+    accepted(sample)
+    if (part := judged(sample)) is not None:
+        OFFICIAL[part.metric]([Answered(sample, UNSAID)])
 
 
 def judged(sample: Sample, benchmark: str | None = None) -> Judged | None:

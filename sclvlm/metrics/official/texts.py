@@ -23,7 +23,9 @@ def vqa_accuracy(answer: str | None, answers: Sequence[str]) -> float:
     normalised, also where all people agree. Raises SclvlmError for fewer than two answers: nobody is left to agree.
     """
     if len(answers) < 2:
-        raise SclvlmError(f"VQA accuracy needs the answers of several people, got {len(answers)}. Use exact_match.")
+        raise SclvlmError(
+            f"VQA accuracy needs the answers of several people, got {len(answers)}. exact_match takes one."
+        )
     if answer is None:
         return 0.0
     said = normalise(answer)
@@ -81,16 +83,13 @@ def equal_at_precision(answer: str | None, target: str, *, answer_type: str, pre
     text: equal as texts. Its script compares "1.20" with "1.2" as texts and finds them different; here they are not.
     Raises SclvlmError for a float without precision, and for a numeric target that is none.
     """
-    if answer is None:
-        return False
     if answer_type not in ("integer", "float"):
-        return answer.strip() == target.strip()
-    said, meant = number(answer), number(target)
-    if meant is None:
+        return answer is not None and answer.strip() == target.strip()
+    if (meant := number(target)) is None:
         raise SclvlmError(f"the answer must be a number for answer_type={answer_type}, got {target!r}.")
     if answer_type == "float" and precision is None:
         raise SclvlmError("answer_type=float needs the question's precision, in decimals.")
-    if said is None:
+    if answer is None or (said := number(answer)) is None:
         return False
     decimals = int(precision or 0)
     return int(said) == int(meant) if answer_type == "integer" else round(said, decimals) == round(meant, decimals)
