@@ -18,13 +18,22 @@ LEGEND = (
     "A cell is the official figure in percent (MME: points), ± its standard deviation over draws where there are "
     "several; in brackets accuracy and the share of answers that could not be read, in percent. n counts questions."
 )
+BY_CATEGORY = "By category: accuracy, and in brackets the share of answers that could not be read, in percent."
+
+
+class Part(NamedTuple):
+    """The questions of one category: shares of all draws' answers, and how many questions."""
+
+    accuracy: float
+    unparsed: float
+    n: int
 
 
 class Cell(NamedTuple):
     """One model at one turn of a benchmark. Shares are fractions of 1, MME's value is in points.
 
     value: the mean over draws; spread: their standard deviation, None of a single draw. accuracy, unparsed: of all
-    draws' answers.
+    draws' answers. categories: by name, in order of the alphabet; empty where there is but one.
     """
 
     benchmark: str
@@ -38,6 +47,7 @@ class Cell(NamedTuple):
     accuracy: float
     unparsed: float
     n: int
+    categories: dict[str, Part]
 
 
 def cells_of(model: str, graded: Sequence[GradedTrace], samples: Mapping[str, Sample]) -> list[Cell]:
@@ -56,18 +66,20 @@ def cells_of(model: str, graded: Sequence[GradedTrace], samples: Mapping[str, Sa
 def document(cells: Sequence[Cell]) -> dict[str, Any]:
     """The table as data: a row for each benchmark, a cell in it for each model and turn."""
     rows = [
-        {"benchmark": name, "cells": [cell._asdict() | {"benchmark": name} for cell in cells if cell.benchmark == name]}
+        {"benchmark": name, "cells": [_data(cell) for cell in cells if cell.benchmark == name]}
         for name in _benchmarks(cells)
     ]
     return {"version": VERSION, "rows": rows}
 
 
+def _data(cell: Cell) -> dict[str, Any]:
+    return cell._asdict() | {"categories": {name: part._asdict() for name, part in cell.categories.items()}}
+
+
 def markdown(cells: Sequence[Cell]) -> str:
     """The table alone: rows are benchmarks, columns models and turns."""
-    columns = list(dict.fromkeys((cell.model, cell.turn) for cell in cells))
-    reviewed = {model for model, turn in columns if turn == "last"}
-    heads = [f"{model}, {turn} turn" if model in reviewed else model for model, turn in columns]
-    lines = [_line("benchmark", "figure", "n", *heads), "|---|---|--:|" + "--:|" * len(columns)]
+    columns = _columns(cells)
+    lines = [_line("benchmark", "figure", "n", *columns.values()), "|---|---|--:|" + "--:|" * len(columns)]
     for name in _benchmarks(cells):
         found = {(cell.model, cell.turn): cell for cell in cells if cell.benchmark == name}
         first = next(iter(found.values()))
@@ -77,8 +89,30 @@ def markdown(cells: Sequence[Cell]) -> str:
 
 
 def page(cells: Sequence[Cell]) -> str:
-    """suite.md."""
-    return f"# Benchmarks\n\n{markdown(cells)}\n\n{LEGEND}\n"
+    """suite.md: the table, then a table of the categories of each benchmark that has several."""
+    tables = [f"## {name}\n\n{table}\n" for name in _benchmarks(cells) if (table := _categories(name, cells))]
+    told = [f"{BY_CATEGORY}\n", *tables] if tables else []
+    return "\n".join([f"# Benchmarks\n\n{markdown(cells)}\n\n{LEGEND}\n", *told])
+
+
+def _categories(benchmark: str, cells: Sequence[Cell]) -> str:
+    """Accuracy by category, models and turns as columns; empty where there are no categories."""
+    found = {(cell.model, cell.turn): cell.categories for cell in cells if cell.benchmark == benchmark}
+    columns = {column: head for column, head in _columns(cells).items() if found.get(column)}
+    sizes = {name: part.n for categories in found.values() for name, part in categories.items()}
+    lines = [_line("category", "n", *columns.values()), "|---|--:|" + "--:|" * len(columns)]
+    for name in sorted(sizes):
+        parts = [found[column].get(name) for column in columns]
+        said = [f"{100 * part.accuracy:.1f} ({100 * part.unparsed:.1f})" if part else "" for part in parts]
+        lines.append(_line(name, f"{sizes[name]:,}", *said))
+    return "\n".join(lines) if sizes else ""
+
+
+def _columns(cells: Sequence[Cell]) -> dict[tuple[str, Which], str]:
+    """Models and turns, with what stands over them."""
+    columns = list(dict.fromkeys((cell.model, cell.turn) for cell in cells))
+    reviewed = {model for model, turn in columns if turn == "last"}
+    return {(model, turn): f"{model}, {turn} turn" if model in reviewed else model for model, turn in columns}
 
 
 def _benchmark(sample: Sample) -> str:
@@ -109,7 +143,22 @@ def _cell(name: str, model: str, turn: Which, graded: Sequence[GradedTrace], sam
         accuracy=_share(turns, Verdict.CORRECT),
         unparsed=_share(turns, Verdict.UNPARSED),
         n=len({trace.id for trace in graded}),
+        categories=_parts(graded, turn, samples),
     )
+
+
+def _parts(graded: Sequence[GradedTrace], turn: Which, samples: Mapping[str, Sample]) -> dict[str, Part]:
+    members: dict[str, list[GradedTrace]] = {}
+    for trace in graded:
+        members.setdefault(samples[trace.id].category or "(none)", []).append(trace)
+    return {
+        name: _part([turn_of(trace, turn) for trace in members[name]], n=len({trace.id for trace in members[name]}))
+        for name in (sorted(members) if len(members) > 1 else ())
+    }
+
+
+def _part(turns: Sequence[GradedTurn], n: int) -> Part:
+    return Part(_share(turns, Verdict.CORRECT), _share(turns, Verdict.UNPARSED), n)
 
 
 def _figures(

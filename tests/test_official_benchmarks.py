@@ -150,6 +150,45 @@ def test_chartqa_and_docvqa_compare_what_was_written() -> None:
     assert figures((one, "## The Hagu ##"))["docvqa"] == {"anls": pytest.approx(1 - 1 / 9)}
 
 
+def test_chartqa_has_all_questions_and_both_halves() -> None:
+    asked = [
+        (sample(name, "ChartQA", "number", "10", category=by), said)
+        for name, by, said in (("a", "human", "10"), ("b", "human", "9"), ("c", "human", "9"), ("d", "augmented", "10"))
+    ]
+    # 2 of 4, 1 of 3, 1 of 1: all questions weigh the same.
+    assert figures(*asked)["chartqa"] == pytest.approx({"relaxed_accuracy": 2 / 4, "human": 1 / 3, "augmented": 1.0})
+
+
+def test_scienceqa_has_subjects_modalities_and_grades() -> None:
+    told = {
+        "a": ({"has_image": True, "has_hint": True, "grade": "grade6"}, "natural science", "A"),
+        "b": ({"has_image": True, "has_hint": False, "grade": "grade7"}, "natural science", "B"),
+        "c": ({"has_image": False, "has_hint": False, "grade": "grade12"}, "social science", "A"),
+    }
+    asked = [
+        (sample(name, "ScienceQA", "choice", "A", category=subject, meta=meta), said)
+        for name, (meta, subject, said) in told.items()
+    ]
+    assert figures(*asked)["scienceqa"] == pytest.approx(
+        {
+            "accuracy": 2 / 3,
+            "macro": (1 / 2 + 1) / 2,
+            "category/natural science": 1 / 2,
+            "category/social science": 1.0,
+            "modality/text": 1.0,  # a
+            "modality/image": 1 / 2,  # a, b
+            "modality/none": 1.0,  # c
+            "grade/1-6": 1.0,  # a
+            "grade/7-12": 1 / 2,  # b, c
+        }
+    )
+
+
+def test_scienceqa_without_such_meta_is_told_by_what_the_sample_holds() -> None:
+    one = sample("a", "ScienceQA", "choice", "A", images=("1.png",))
+    assert set(figures((one, "A"))["scienceqa"]) == {"accuracy", "macro", "category/(none)", "modality/image"}
+
+
 def test_mmmu_judges_open_answers_by_its_own_rule() -> None:
     one = sample("a", "MMMU", "text", "photosynthesis", category="Biology")
     # Nothing a short answer could be read out of, but the conclusion holds the text.

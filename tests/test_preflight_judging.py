@@ -10,9 +10,12 @@ import yaml
 
 from sclvlm.config import Config
 from sclvlm.errors import SclvlmError
+from sclvlm.metrics.official import check_judged
 from sclvlm.preflight import check_inputs
 from sclvlm.records import Sample
 from sclvlm.storage import write_records
+from tests.test_benchmark_figures import samples_of
+from tests.test_benchmark_layouts import CASES, Case
 
 SOUND = Sample(id="0", question="?", kind="text", answer="one")
 
@@ -66,3 +69,9 @@ def test_of_a_suite_the_file_and_the_id_in_it_are_told(tmp_path: Path) -> None:
 
 def test_what_is_not_asked_need_not_be_judged(tmp_path: Path) -> None:
     check(of(tmp_path, "TextVQA"), limit=1)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.name)
+def test_no_published_layout_lacks_what_its_metric_needs(case: Case, tmp_path: Path) -> None:
+    for sample in samples_of(case.name, case.write, tmp_path):
+        check_judged(sample)

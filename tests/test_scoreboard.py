@@ -7,7 +7,7 @@ from statistics import stdev
 import pytest
 
 from sclvlm.records import GradedTrace, Sample
-from sclvlm.scoreboard import cells_of, document, markdown, page, several
+from sclvlm.scoreboard import Cell, Part, cells_of, document, markdown, page, several
 from tests.test_official_benchmarks import answered, sample
 
 X, Y = (sample(name, "AI2D", "choice", "A") for name in "xy")
@@ -84,6 +84,46 @@ def test_the_document_has_a_row_a_benchmark() -> None:
         [("m", 1.0), ("k", 0.0)],
     )
     assert "± its standard deviation" in page(cells)
+
+
+def by_category() -> list[Cell]:
+    """Two categories of AI2D, reviewed by one model and not by another; 1 is unreadable to the other."""
+    asked = [sample(name, "AI2D", "choice", "A", category=kind) for name, kind in (("1", "b"), ("2", "b"), ("3", ""))]
+    samples = {one.id: one for one in asked}
+    reviewed = [answered(one, "B", "A") for one in asked]
+    once = [answered(one, said, draw=draw) for one, said in zip(asked, ("", "A", "A"), strict=True) for draw in (0, 1)]
+    return [*cells_of("m", reviewed, samples), *cells_of("k", once, samples)]
+
+
+def test_each_category_has_accuracy_unparsed_and_n() -> None:
+    assert [cell.categories for cell in by_category()] == [
+        {"(none)": Part(0.0, 0.0, 1), "b": Part(0.0, 0.0, 2)},
+        {"(none)": Part(1.0, 0.0, 1), "b": Part(1.0, 0.0, 2)},
+        {"(none)": Part(1.0, 0.0, 1), "b": Part(0.5, 0.5, 2)},
+    ]
+
+
+def test_the_page_has_a_table_of_categories_for_each_benchmark_with_several() -> None:
+    own = sample("x", "ours", "choice", "A", category="alone")
+    told = page([*by_category(), *cells_of("m", [answered(own, "A")], {"x": own})])
+    assert told.partition("\nBy category: ")[2].splitlines()[1:] == [
+        "",
+        "## AI2D",
+        "",
+        "| category | n | m, first turn | m, last turn | k |",
+        "|---|--:|--:|--:|--:|",
+        "| (none) | 1 | 0.0 (0.0) | 100.0 (0.0) | 100.0 (0.0) |",
+        "| b | 2 | 0.0 (0.0) | 100.0 (0.0) | 50.0 (50.0) |",
+    ]
+
+
+def test_a_page_without_categories_ends_with_its_table() -> None:
+    assert "By category" not in page(cells_of("m", graded((X, ("A",), 0)), SAMPLES))
+
+
+def test_the_document_has_the_categories_of_a_cell() -> None:
+    (row,) = document(by_category())["rows"]
+    assert row["cells"][2]["categories"]["b"] == {"accuracy": 0.5, "unparsed": 0.5, "n": 2}
 
 
 def test_one_benchmark_of_one_model_is_nothing_to_compare() -> None:

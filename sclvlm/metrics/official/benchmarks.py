@@ -117,6 +117,29 @@ def _accuracy(answered: Sequence[Answered]) -> Figures:
     return {"accuracy": fmean(one.right for one in answered)}
 
 
+def _scienceqa(answered: Sequence[Answered]) -> Figures:
+    """By subject; then, as its tables do, by what the question comes with (text and image may both) and by grade."""
+    parts: dict[str, list[float]] = {}
+    for one in answered:
+        for part in (*_modalities(one.sample), *_grades(one.sample)):
+            parts.setdefault(part, []).append(one.right)
+    return _by_category(answered) | {part: fmean(parts[part]) for part in sorted(parts)}
+
+
+def _modalities(sample: Sample) -> tuple[str, ...]:
+    comes_with = {
+        "modality/text": sample.meta.get("has_hint", sample.hint),
+        "modality/image": sample.meta.get("has_image", sample.images),
+    }
+    return tuple(name for name, there in comes_with.items() if there) or ("modality/none",)
+
+
+def _grades(sample: Sample) -> tuple[str, ...]:
+    """The half of school that meta.grade (grade7) lies in; nothing where it isn't told."""
+    grade = re.fullmatch(r"\D*(\d+)", str(sample.meta.get("grade", "")))
+    return () if grade is None else ("grade/1-6" if int(grade[1]) <= 6 else "grade/7-12",)
+
+
 def _mmbench(answered: Sequence[Answered]) -> Figures:
     return circular([one.right for one in answered], _indices(answered))
 
@@ -238,6 +261,14 @@ def _choice_or(score: Score, name: str) -> Official:
     return figures
 
 
+def _chartqa(answered: Sequence[Answered]) -> Figures:
+    """Over all questions, then over those by people (`human`) and by a model (`augmented`), as the category tells."""
+    scores = [(one.sample.category, _relaxed(one)) for one in answered]
+    halves = {half: [score for by, score in scores if by == half] for half in ("human", "augmented")}
+    overall = {"relaxed_accuracy": fmean(score for _, score in scores)}
+    return overall | {half: fmean(found) for half, found in halves.items() if found}
+
+
 def _vqa(one: Answered) -> float:
     return vqa_accuracy(one.turn.answer, one.sample.answers)
 
@@ -267,7 +298,7 @@ OFFICIAL: dict[str, Official] = {
     "seedbench": _by_category,
     "mmtbench": _by_category,
     "realworldqa": _mean(_same, "accuracy"),
-    "scienceqa": _by_category,
+    "scienceqa": _scienceqa,
     "mmmu": _mmmu,
     "mathvista": _mathvista,
     "ai2d": _accuracy,
@@ -278,7 +309,7 @@ OFFICIAL: dict[str, Official] = {
     "pope": _pope,
     "mme": _mme,
     "hallusionbench": _hallusion,
-    "chartqa": _mean(_relaxed, "relaxed_accuracy"),
+    "chartqa": _chartqa,
     "docvqa": _mean(_anls, "anls"),
     "infovqa": _mean(_anls, "anls"),
     "infographicvqa": _mean(_anls, "anls"),
