@@ -83,6 +83,21 @@ def test_pope_can_be_read_as_published(tmp_path: Path) -> None:
     assert (found["accuracy"], found["yes_rate"]) == (1 / 4, 2 / 4)
 
 
+def test_pope_can_be_read_both_ways_at_once(tmp_path: Path) -> None:
+    columns = {"predictions": ["## no ##", "I cannot tell.", None], "references": ["no", "yes", "yes"]}
+    found = compute("pope", tmp_path, **columns, own_parsing=True, official_parsing=True)
+    # Ours abstains at the second, which is a yes to the official script; nobody reads the third.
+    assert (found["accuracy"], found["official/accuracy"]) == pytest.approx((1 / 3, 2 / 3))
+    assert compute("pope", tmp_path, **columns, own_parsing=True)["yes_rate"] == 0.0
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_metric_of_no_answers_says_so(name: str, tmp_path: Path) -> None:
+    columns, _ = CASES[name]
+    with pytest.raises(SclvlmError, match=r"got none|got 0 answers"):
+        compute(name, tmp_path, **{column: [] for column in columns})
+
+
 def test_direct_answers_leave_nobody_out(tmp_path: Path) -> None:
     columns = {"predictions": ["red"], "references": [["red"] + ["blue"] * 9]}
     assert compute("vqa_accuracy", tmp_path, **columns, leave_one_out=False) == {"vqa_accuracy": pytest.approx(1 / 3)}

@@ -88,6 +88,10 @@ def test_half_a_triplet_is_never_genuine() -> None:
     assert genuine_accuracy(right("111" + "11"), list("aaabb"))["genuine"] == 1.0
 
 
+def test_four_questions_are_no_triplet() -> None:
+    assert genuine_accuracy(right("110" + "1111"), list("aaabbbb"))["genuine"] == 0.0
+
+
 def test_without_a_whole_triplet_there_is_no_genuine_accuracy() -> None:
     assert genuine_accuracy(right("11"), list("aa")) == {"micro": 1.0}
 
@@ -154,6 +158,11 @@ def test_subtasks_share_no_image() -> None:
 
 def test_an_image_with_one_question_is_not_plus() -> None:
     assert mme(right("110"), ["OCR"] * 3, ["a", "b", "b"])["OCR/accuracy_plus"] == 0.0
+
+
+def test_an_image_with_three_questions_is_not_plus() -> None:
+    assert mme(right("11" + "111"), ["OCR"] * 5, list("aabbb"))["OCR/accuracy_plus"] == 100.0
+    assert mme(right("10" + "111"), ["OCR"] * 5, list("aabbb"))["OCR/accuracy_plus"] == 0.0
 
 
 def test_a_total_is_left_out_where_none_of_its_subtasks_was_asked() -> None:

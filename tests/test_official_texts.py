@@ -32,6 +32,11 @@ def test_vqa_accuracy_of_ten_people(matches: int, score: float) -> None:
     assert vqa_accuracy("red", ["red"] * matches + ["blue"] * (10 - matches)) == pytest.approx(score)
 
 
+def test_people_who_said_nothing_are_people() -> None:
+    # 3 of 10 agree: each of them leaves 2 of 3 (2/3), each of the others 3 (1): (3 * 2/3 + 7) / 10.
+    assert vqa_accuracy("red", ["red"] * 3 + [""] * 2 + ["blue"] * 5) == pytest.approx(0.9)
+
+
 def test_vqa_accuracy_compares_normalised_texts() -> None:
     assert vqa_accuracy("The Two dogs.", ["2 dogs"] * 10) == 1.0
 

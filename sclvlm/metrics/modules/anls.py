@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from statistics import fmean
-
 from sclvlm.metrics import evaluating
-from sclvlm.metrics.official import Figures, anls
+from sclvlm.metrics.official import Figures, anls, mean
 
 
 class ANLS(evaluating.OfficialMetric):
@@ -14,4 +12,4 @@ class ANLS(evaluating.OfficialMetric):
     columns = evaluating.columns(references=evaluating.TEXTS)
 
     def _compute(self, predictions: list[str | None], references: list[list[str]]) -> Figures:
-        return {"anls": fmean(anls(*each) for each in zip(predictions, references, strict=True))}
+        return {"anls": mean([anls(*each) for each in zip(predictions, references, strict=True)])}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from statistics import fmean
-
 from sclvlm.metrics import evaluating
-from sclvlm.metrics.official import Figures, exact_match
+from sclvlm.metrics.official import Figures, exact_match, mean
 
 
 class FoldMatch(evaluating.OfficialMetric):
@@ -14,4 +12,4 @@ class FoldMatch(evaluating.OfficialMetric):
     columns = evaluating.columns(references=evaluating.TEXT)
 
     def _compute(self, predictions: list[str | None], references: list[str]) -> Figures:
-        return {"fold_match": fmean(exact_match(*each) for each in zip(predictions, references, strict=True))}
+        return {"fold_match": mean([exact_match(*each) for each in zip(predictions, references, strict=True)])}

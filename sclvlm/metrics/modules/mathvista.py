@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from statistics import fmean
-
 from sclvlm.metrics import evaluating
-from sclvlm.metrics.official import Figures, equal_at_precision
+from sclvlm.metrics.official import Figures, equal_at_precision, mean
 
 
 class MathVista(evaluating.OfficialMetric):
@@ -25,4 +23,4 @@ class MathVista(evaluating.OfficialMetric):
     ) -> Figures:
         rows = zip(predictions, references, answer_types, precisions, strict=True)
         right = [equal_at_precision(said, meant, answer_type=kind, precision=p) for said, meant, kind, p in rows]
-        return {"accuracy": fmean(right)}
+        return {"accuracy": mean(right)}

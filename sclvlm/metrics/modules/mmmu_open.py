@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from statistics import fmean
-
 from sclvlm.metrics import evaluating
-from sclvlm.metrics.official import Figures, mmmu_open_match
+from sclvlm.metrics.official import Figures, mean, mmmu_open_match
 
 
 class MMMUOpen(evaluating.OfficialMetric):
@@ -14,4 +12,4 @@ class MMMUOpen(evaluating.OfficialMetric):
     columns = evaluating.columns(references=evaluating.TEXTS)
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> Figures:
-        return {"accuracy": fmean(mmmu_open_match(*each) for each in zip(predictions, references, strict=True))}
+        return {"accuracy": mean([mmmu_open_match(*each) for each in zip(predictions, references, strict=True)])}

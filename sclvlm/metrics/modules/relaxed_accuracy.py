@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from statistics import fmean
-
 from sclvlm.metrics import evaluating
-from sclvlm.metrics.official import Figures, relaxed_match
+from sclvlm.metrics.official import Figures, mean, relaxed_match
 
 
 class RelaxedAccuracy(evaluating.OfficialMetric):
@@ -14,4 +12,4 @@ class RelaxedAccuracy(evaluating.OfficialMetric):
     columns = evaluating.columns(references=evaluating.TEXT)
 
     def _compute(self, predictions: list[str | None], references: list[str]) -> Figures:
-        return {"relaxed_accuracy": fmean(relaxed_match(*each) for each in zip(predictions, references, strict=True))}
+        return {"relaxed_accuracy": mean([relaxed_match(*each) for each in zip(predictions, references, strict=True)])}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from statistics import fmean
-
 from sclvlm.metrics import evaluating
-from sclvlm.metrics.official import Figures, direct_answer_accuracy, vqa_accuracy
+from sclvlm.metrics.official import Figures, direct_answer_accuracy, mean, vqa_accuracy
 
 
 class VQAAccuracy(evaluating.OfficialMetric):
@@ -20,4 +18,4 @@ class VQAAccuracy(evaluating.OfficialMetric):
         self, predictions: list[str | None], references: list[list[str]], leave_one_out: bool = True
     ) -> Figures:
         score = vqa_accuracy if leave_one_out else direct_answer_accuracy
-        return {"vqa_accuracy": fmean(score(*each) for each in zip(predictions, references, strict=True))}
+        return {"vqa_accuracy": mean([score(*each) for each in zip(predictions, references, strict=True)])}

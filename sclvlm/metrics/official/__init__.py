@@ -12,6 +12,7 @@ from sclvlm.metrics.official.groups import (
     consistency,
     genuine_accuracy,
     hallusion,
+    mean,
     mme,
 )
 from sclvlm.metrics.official.mmmu import mmmu_open_match
@@ -31,7 +32,7 @@ from sclvlm.metrics.official.texts import (
     relaxed_match,
     vqa_accuracy,
 )
-from sclvlm.metrics.official.yes_no import pope_answer, yes_no
+from sclvlm.metrics.official.yes_no import both_readings, pope_answer, yes_no
 from sclvlm.suites import benchmark_key
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Judged",
     "anls",
     "benchmark_key",
+    "both_readings",
     "by_category",
     "check_judged",
     "circular",
@@ -54,6 +56,7 @@ __all__ = [
     "hallusion",
     "in_points",
     "judged",
+    "mean",
     "mme",
     "mmmu_open_match",
     "official_by_turn",

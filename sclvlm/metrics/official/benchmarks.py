@@ -19,6 +19,7 @@ from sclvlm.metrics.official.groups import (
     consistency,
     genuine_accuracy,
     hallusion,
+    mean,
     mme,
 )
 from sclvlm.metrics.official.mmmu import mmmu_open_match
@@ -30,7 +31,7 @@ from sclvlm.metrics.official.texts import (
     relaxed_match,
     vqa_accuracy,
 )
-from sclvlm.metrics.official.yes_no import pope_answer, yes_no
+from sclvlm.metrics.official.yes_no import both_readings, pope_answer
 from sclvlm.prompts import MARKER, in_plain_marks
 from sclvlm.records import AnswerKind, GradedTurn, Sample, Verdict
 from sclvlm.suites import benchmark_key
@@ -114,7 +115,7 @@ def _second_level(sample: Sample) -> Any:
 
 
 def _accuracy(answered: Sequence[Answered]) -> Figures:
-    return {"accuracy": fmean(one.right for one in answered)}
+    return {"accuracy": mean([one.right for one in answered])}
 
 
 def _scienceqa(answered: Sequence[Answered]) -> Figures:
@@ -169,11 +170,9 @@ def _pope(answered: Sequence[Answered]) -> Figures:
     }
     figures: Figures = {}
     for prefix, part in parts.items():
-        labels = [one.sample.answer for one in part]
-        ours = yes_no([one.turn.answer for one in part], labels)
-        published = yes_no([None if one.failed else pope_answer(one.response) for one in part], labels)
-        figures |= {f"{prefix}{name}": value for name, value in ours.items()}
-        figures |= {f"{prefix}official/{name}": value for name, value in published.items()}
+        published = [None if one.failed else pope_answer(one.response) for one in part]
+        found = both_readings([one.turn.answer for one in part], published, [one.sample.answer for one in part])
+        figures |= {f"{prefix}{name}": value for name, value in found.items()}
     return figures
 
 
@@ -246,7 +245,7 @@ def _blindtest_right(one: Answered) -> bool:
 
 def _mean(score: Score, name: str) -> Official:
     """The mean of a score of each answer."""
-    return lambda answered: {name: fmean(score(one) for one in answered)}
+    return lambda answered: {name: mean([score(one) for one in answered])}
 
 
 def _choice_or(score: Score, name: str) -> Official:
@@ -265,7 +264,7 @@ def _chartqa(answered: Sequence[Answered]) -> Figures:
     """Over all questions, then over those by people (`human`) and by a model (`augmented`), as the category tells."""
     scores = [(one.sample.category, _relaxed(one)) for one in answered]
     halves = {half: [score for by, score in scores if by == half] for half in ("human", "augmented")}
-    overall = {"relaxed_accuracy": fmean(score for _, score in scores)}
+    overall = {"relaxed_accuracy": mean([score for _, score in scores])}
     return overall | {half: fmean(found) for half, found in halves.items() if found}
 
 

@@ -76,7 +76,7 @@ def genuine_accuracy(correct: Sequence[bool], triplets: Sequence[str]) -> Figure
 
 def consistency(correct: Sequence[bool], sentences: Sequence[str]) -> Figures:
     """NLVR (Suhr et al. 2017) and NLVR2 (arXiv 1811.00491): the share of sentences judged right under every picture."""
-    return {"accuracy": fmean(correct), "consistency": all_right(correct, sentences)["share"]}
+    return {"accuracy": mean(correct), "consistency": all_right(correct, sentences)["share"]}
 
 
 def hallusion(correct: Sequence[bool], questions: Sequence[HallusionQuestion]) -> Figures:
@@ -118,6 +118,12 @@ def mme(correct: Sequence[bool], subtasks: Sequence[str], images: Sequence[str])
         **{total: _sum_of(scores, names) for total, names in totals.items() if names & scores.keys()},
         **{f"{name}/{which}": value for name, points in parts.items() for which, value in points.items()},
     }
+
+
+def mean(scores: Sequence[float]) -> float:
+    """The mean of scores, one a question. Raises SclvlmError of none."""
+    _same_length(scores, scores)
+    return fmean(scores)
 
 
 def all_right(correct: Sequence[bool], groups: Sequence[Hashable], *, size: int | None = None) -> Figures:

@@ -38,3 +38,9 @@ def yes_no(answers: Sequence[str | None], labels: Sequence[str]) -> Figures:
         "f1": 2 * hits / (said + true) if said + true else 0.0,
         "yes_rate": said / len(pairs),
     }
+
+
+def both_readings(ours: Sequence[str | None], published: Sequence[str | None], labels: Sequence[str]) -> Figures:
+    """The figures by our reading, and behind `official/` those by the official one. Raises what `yes_no` raises."""
+    official = {f"official/{name}": value for name, value in yes_no(published, labels).items()}
+    return yes_no(ours, labels) | official
