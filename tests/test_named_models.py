@@ -229,10 +229,25 @@ def test_all_that_was_asked_is_judged_where_the_evaluation_failed_behind_it(
 ) -> None:
     config = load()
     broken_off(config, monkeypatch)
+    traces = config.folder / "evaluate" / "direct" / "traces.jsonl"
+    traces.rename(traces.with_name("traces.part-0.jsonl"))  # as one of several processes leaves it
+    with (config.folder / "evaluate" / "before" / "traces.jsonl").open("a") as file:
+        file.write('{"id": "q')  # as a kill leaves it
     write_records(tmp_path / "test.jsonl", [sample(0), sample(1, "B")])
     facts = rescore(config)
     assert "50.0 (50.0; 0.0)" in facts["headline"]
     assert run_stages(config, ("evaluate",)) == [facts]
+    assert len(asked) == 2
+
+
+def test_what_could_not_be_judged_is_told_before_anything_is_judged_again(
+    load: Load, asked: list[str], tmp_path: Path
+) -> None:
+    config = load()
+    run_stages(config, ("evaluate",))
+    write_records(tmp_path / "test.jsonl", [sample(0), sample(1, meta={"benchmark": "MMBench", "index": "first"})])
+    with pytest.raises(SclvlmError, match=r"test\.jsonl: sample 'q1' could not be judged: meta\.index must be"):
+        rescore(config)
     assert len(asked) == 2
 
 

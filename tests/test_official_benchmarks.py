@@ -150,6 +150,16 @@ def test_chartqa_and_docvqa_compare_what_was_written() -> None:
     assert figures((one, "## The Hagu ##"))["docvqa"] == {"anls": pytest.approx(1 - 1 / 9)}
 
 
+def test_marks_are_no_part_of_what_pope_and_mmmu_read() -> None:
+    pope, mmmu = sample("a", "POPE", answer="no"), sample("b", "MMMU", "text", "1")
+    said = [
+        answered(pope, "<answer>no</answer>", marker="<answer> </answer>"),
+        answered(mmmu, "=1= 7 =1=", marker="=1="),
+    ]
+    found = official_figures(said, {"a": pope, "b": mmmu})
+    assert (found["pope"]["official/accuracy"], found["mmmu"]["accuracy"]) == (1.0, 0.0)
+
+
 def test_chartqa_has_all_questions_and_both_halves() -> None:
     asked = [
         (sample(name, "ChartQA", "number", "10", category=by), said)

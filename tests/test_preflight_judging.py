@@ -59,6 +59,13 @@ def test_a_sample_that_could_not_be_judged_is_told_with_its_file(
         check(of(tmp_path, benchmark, **fields))
 
 
+def test_what_is_asked_for_pairs_need_no_official_metric(tmp_path: Path) -> None:
+    server = {"engine": "server", "server": {"urls": ["http://localhost:1/v1"]}}
+    data = {"samples": str(of(tmp_path, "TextVQA"))}
+    config = {"run": {"dir": "run"}, "model": {"path": "m"}, "data": data, "infer": server}
+    check_inputs(Config.model_validate(config), ["infer"])
+
+
 def test_of_a_suite_the_file_and_the_id_in_it_are_told(tmp_path: Path) -> None:
     path = of(tmp_path, "TextVQA")
     suite = tmp_path / "suite.yaml"

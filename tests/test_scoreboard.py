@@ -105,7 +105,7 @@ def test_each_category_has_accuracy_unparsed_and_n() -> None:
 
 def test_the_page_has_a_table_of_categories_for_each_benchmark_with_several() -> None:
     own = sample("x", "ours", "choice", "A", category="alone")
-    told = page([*by_category(), *cells_of("m", [answered(own, "A")], {"x": own})])
+    told = page([*by_category(), *cells_of("not asked", [answered(own, "A")], {"x": own})])
     assert told.partition("\nBy category: ")[2].splitlines()[1:] == [
         "",
         "## AI2D",

@@ -236,7 +236,7 @@ def _blindtest(answered: Sequence[Answered]) -> Figures:
 def _blindtest_right(one: Answered) -> bool:
     """A grid's rows and columns by the numbers that are said, in order; a letter in either case; others as read."""
     known, said = one.sample.answer, one.text or ""
-    if one.sample.kind is AnswerKind.TEXT and _GRID.fullmatch(known):
+    if _GRID.fullmatch(known):
         return re.findall(r"\d+", said) == re.findall(r"\d+", known)
     if one.sample.kind is AnswerKind.TEXT and len(known) == 1:
         return re.sub(r"[\W_]", "", said).casefold() == known.casefold()
