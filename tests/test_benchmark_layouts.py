@@ -438,6 +438,14 @@ CASES = {
         ),
         {"id": "textvqa-34602", "answer": "x", "answers": ("x",) * 10, "group": "ab"},
     ),
+    "OK-VQA, people who gave no answer": Case(
+        "okvqa",
+        shard(
+            {"question_id": "2", "question": "What?", "answers": ["", "", "b"], "image": stored(1)},
+            "val2014-0.parquet",
+        ),
+        {"id": "okvqa-2", "answer": "b", "answers": ("", "", "b")},
+    ),
     "ChartQA": Case(
         "chartqa",
         files(

@@ -1,6 +1,6 @@
 """ChartQA: 2,500 test questions about charts, half written by people and half by a model.
 
-Official metric: relaxed accuracy, numbers within 5 % of the known one, as the mean of both halves.
+Official metric: relaxed accuracy, numbers within 5 % of the known one, over all questions and over each half.
 """
 
 from __future__ import annotations

@@ -61,14 +61,14 @@ def drafter(name: str, image: Callable[[Row], list[Any]]) -> Callable[[Row], Dra
     """What reads a row of the benchmark called `name`. image: of a row that doesn't hold its picture itself."""
 
     def draft(row: Row) -> Draft:
-        answers = tuple(filter(None, said(row)))
-        if not answers:
+        answers = said(row)  # one that is empty is a person's, too
+        if not any(answers):
             raise BrokenError("no answer")
         return Draft(
             id=f"{name}-{row.text('question_id')}",
             question=row.text("question"),
             kind=AnswerKind.TEXT,
-            answer=row.maybe("multiple_choice_answer") or Counter(answers).most_common(1)[0][0],
+            answer=row.maybe("multiple_choice_answer") or Counter(filter(None, answers)).most_common(1)[0][0],
             answers=answers,
             images=pictures_in(row) if row.has("image") else image(row),
             category=row.maybe("answer_type"),
