@@ -21,8 +21,8 @@ from sclvlm.preflight import check_inputs
 from sclvlm.progress import console
 from sclvlm.questions import Questions, questions_of
 from sclvlm.records import GradedTrace
-from sclvlm.runs import Stage, environment, locked
-from sclvlm.self_correction.journal import Answered, answered, merge, parts, wanted
+from sclvlm.runs import Stage, environment, locked, parts
+from sclvlm.self_correction.journal import Answered, answered, merge, wanted
 from sclvlm.storage import read_records, repair_torn_line, write_json, write_text
 
 Facts = dict[str, Any]

@@ -166,3 +166,13 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def part(traces: Path, index: int) -> Path:
+    """The file beside `traces` that process `index` of several appends to."""
+    return traces.with_name(f"{traces.stem}.part-{index}{traces.suffix}")
+
+
+def parts(traces: Path) -> list[Path]:
+    """The files that several processes wrote beside `traces` and that were not merged yet."""
+    return sorted(traces.parent.glob(f"{traces.stem}.part-*{traces.suffix}"))

@@ -11,7 +11,8 @@ import pytest
 from sclvlm.errors import SclvlmError
 from sclvlm.keys import KeyIndex, KeySet, hashed, repeated
 from sclvlm.records import AnswerKind, Sample, Trace
-from sclvlm.self_correction.journal import answered, merge, own_file, parts
+from sclvlm.runs import parts
+from sclvlm.self_correction.journal import answered, merge, own_file
 from sclvlm.self_correction.shares import Share, dealt
 from sclvlm.storage import read_records
 from tests.test_self_correction import Stub, ask, collect, samples

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from sclvlm.cli import app
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.records import GradedTrace, ModelRef, Sample, Trace, Turn, text_message
+from sclvlm.runs import part
 from sclvlm.storage import read_records, write_records
 from sclvlm.viewing import View, open_run, write_view
 from sclvlm.viewing.entries import BLOCK
@@ -129,6 +130,17 @@ def test_a_trace_that_is_just_being_written_is_not_shown(tmp_path: Path) -> None
     file = run / "infer" / "traces.jsonl"
     file.write_bytes(file.read_bytes()[:-9])
     assert len(traces(page(run), "infer")) == 1
+
+
+@pytest.mark.parametrize("merged", [["q0"], []])
+def test_traces_of_several_processes_are_shown_before_they_are_merged(merged: list[str], tmp_path: Path) -> None:
+    run = asked(tmp_path, *map(ungraded, merged))
+    for index, name in enumerate(("q1", "q2")):
+        write_records(part(run / "infer" / "traces.jsonl", index), [ungraded(name)])
+        with part(run / "infer" / "traces.jsonl", index).open("a") as file:
+            file.write('{"id": "q')
+    view = page(run)
+    assert view.traces == len(traces(view, "infer")) == len(merged) + 2
 
 
 def test_a_page_shows_the_first_traces_up_to_its_limit_and_says_so(whole: Path) -> None:

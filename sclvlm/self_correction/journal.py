@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sclvlm.keys import KeyIndex, KeySet
 from sclvlm.records import Sample, Trace
+from sclvlm.runs import part, parts
 from sclvlm.self_correction.shares import Share
 from sclvlm.storage import AtomicFile, read_placed
 
@@ -21,12 +22,7 @@ FILES = 1 << 16  # more files than there are processes: a place is offset * FILE
 
 def own_file(traces: Path, share: Share) -> Path:
     """Where the process of `share` appends."""
-    return traces if share.count == 1 else traces.with_name(f"{traces.stem}.part-{share.index}{traces.suffix}")
-
-
-def parts(traces: Path) -> list[Path]:
-    """The files that several processes wrote beside `traces` and that were not merged yet."""
-    return sorted(traces.parent.glob(f"{traces.stem}.part-*{traces.suffix}"))
+    return traces if share.count == 1 else part(traces, share.index)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 from sclvlm.config import Config, load_config
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.records import GradedTrace, Trace
+from sclvlm.runs import parts
 from sclvlm.storage import read_records
 
 GRADED = "graded.jsonl"
@@ -26,13 +27,19 @@ class Run(NamedTuple):
 class Source(NamedTuple):
     """The traces of a stage, `before`, `after` and further models of evaluate being stages of their own.
 
-    total: how many the file holds; one that is just being written does not count.
+    held: the file `traces`, and those of several processes beside it that were not merged yet, with how many each
+    holds; one that is just being written does not count.
     """
 
     stage: str
     traces: Path
     samples: Path
-    total: int
+    held: tuple[tuple[Path, int], ...]
+
+    @property
+    def total(self) -> int:
+        """How many traces there are."""
+        return sum(count for _, count in self.held)
 
     @property
     def graded(self) -> bool:
@@ -42,7 +49,8 @@ class Source(NamedTuple):
     def read(self, limit: int) -> Iterator[Trace]:
         """The first `limit` traces. Raises SclvlmError for a broken line."""
         model = GradedTrace if self.graded else Trace
-        return islice(read_records(self.traces, model), min(limit, self.total))
+        whole = (islice(read_records(file, model), count) for file, count in self.held)
+        return islice(chain.from_iterable(whole), limit)
 
 
 def open_run(target: Path, overrides: list[str] | None = None) -> Run:
@@ -92,9 +100,11 @@ def sources_of(run: Run, *, tests_alone: bool = False) -> list[Source]:
 
 def _source(run: Run, stage: str, key: str, files: Files) -> Source | None:
     for file in files:
-        if total := _complete_lines(run.folder / file):
+        traces = run.folder / file
+        held = tuple((each, count) for each in (traces, *parts(traces)) if (count := _complete_lines(each)))
+        if held:
             samples = _questions(run.folder, f"data.{key}", getattr(run.config.data, key))
-            return Source(stage, run.folder / file, samples, total)
+            return Source(stage, traces, samples, held)
     return None
 
 
