@@ -13,3 +13,7 @@ class ConfigError(SclvlmError):
     """The instructions themselves are wrong: an unknown key, a wrong type, a path that does not exist."""
 
     exit_code = 2
+
+
+class RunError(SclvlmError):
+    """The run can't go on, whatever it would be asked next: no sample is at fault."""

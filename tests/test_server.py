@@ -20,7 +20,7 @@ from sclvlm.engines.requests import ServerError
 from sclvlm.engines.seeds import row_seed
 from sclvlm.engines.server import AHEAD, ServerEngine, connected
 from sclvlm.errors import SclvlmError
-from sclvlm.prompts import INITIAL, REVIEW
+from sclvlm.prompts import INITIAL, REVIEW, load_prompt
 from sclvlm.records import AnswerKind, ModelRef, Sample, Trace, text_message
 from sclvlm.self_correction import Dialogue, Origin, collect_traces
 from sclvlm.storage import read_records
@@ -206,6 +206,13 @@ def test_what_every_request_would_meet_ends_the_run_and_is_no_samples_failure(
     assert [trace.id for trace in read_records(path, Trace)] == ["q0", "q1"]
 
 
+def test_a_review_that_knows_the_answer_ends_with_the_run_too_and_blames_no_sample(tmp_path: Path) -> None:
+    path, review = tmp_path / "t.jsonl", load_prompt("review", "oracle")
+    with Faulty(lambda question, *_: "401" if "q2" in question else "") as server, pytest.raises(ServerError):
+        collect(samples(4), path, engine(server), review=review, max_failed_share=1.0)
+    assert [(trace.id, trace.failed) for trace in read_records(path, Trace)] == [("q0", False), ("q1", False)]
+
+
 def test_a_run_whose_server_goes_away_goes_on_when_it_is_back(tmp_path: Path) -> None:
     path, wanted = tmp_path / "t.jsonl", samples(9)
 
@@ -302,8 +309,8 @@ def samples(number: int) -> list[Sample]:
 
 
 def collect(wanted: Sequence[Sample], path: Path, speaker: ServerEngine, **changes: Any) -> list[Trace]:
-    settings = {"draws": 1, "batch_size": 2, "max_failed_share": 0.0, "what": "test", **changes}
+    settings: dict[str, Any] = {"draws": 1, "batch_size": 2, "max_failed_share": 0.0, "what": "test", **changes}
     origin = Origin(ModelRef(path=speaker.model), {}, 3)
-    dialogue = Dialogue(INITIAL["bare"], REVIEW["again"], 2)
+    dialogue = Dialogue(INITIAL["bare"], settings.pop("review", REVIEW["again"]), 2)
     collect_traces(wanted, path, engine=speaker, dialogue=dialogue, origin=origin, **settings)
     return list(read_records(path, Trace))

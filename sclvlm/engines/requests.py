@@ -12,7 +12,7 @@ import httpx2
 from pydantic import BaseModel, Field, ValidationError
 
 from sclvlm.engines import Reply
-from sclvlm.errors import SclvlmError
+from sclvlm.errors import RunError, SclvlmError
 from sclvlm.records import Message, message_text
 from sclvlm.storage import describe
 
@@ -23,8 +23,8 @@ LONGEST_WAIT = 600.0  # seconds a server may ask for
 QUOTED = 300  # characters of an answer that an error shows
 
 
-class ServerError(SclvlmError):
-    """No server answers, or none would answer any request of this run: the run can't go on."""
+class ServerError(RunError):
+    """No server answers, or none would answer any request of this run."""
 
 
 class PassingError(Exception):

@@ -24,7 +24,7 @@ from sclvlm.engines.addresses import CONNECT, any_answers, base_url, reached
 from sclvlm.engines.fleet import Endpoint, Fleet, pause
 from sclvlm.engines.requests import PassingError, ServerError, complete, wire_message
 from sclvlm.engines.seeds import row_seed
-from sclvlm.errors import SclvlmError
+from sclvlm.errors import RunError, SclvlmError
 from sclvlm.pictures import check_placeholders, data_url
 from sclvlm.records import Message
 
@@ -104,7 +104,7 @@ class _Desk:
         async with self.slots:
             try:
                 return await _Conversation(self, opening).replies(follow_ups)
-            except ServerError:
+            except RunError:
                 raise
             except SclvlmError as error:
                 return error

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from sclvlm.engines import Engine, ForesightedEngine, Opening, Reply, StreamingEngine
-from sclvlm.errors import SclvlmError
+from sclvlm.errors import RunError, SclvlmError
 from sclvlm.grading import grade
 from sclvlm.prompts import Prompt, in_plain_marks, initial_message, review_message
 from sclvlm.records import Message, Sample, Verdict
@@ -81,12 +81,17 @@ def _in_batches(
 
 
 def converse(batch: Sequence[Asked], engine: Engine, dialogue: Dialogue) -> list[Conversation]:
-    """The conversation about each of `batch`; when one fails, halves are tried until it is found."""
+    """The conversation about each of `batch`; when one fails, halves are tried until it is found.
+
+    Raises RunError for what is no sample's failure.
+    """
     try:
         return list(_converse(batch, engine, dialogue))
+    except RunError:
+        raise
     except Exception as error:
         if any(sign in str(error) for sign in LOST):
-            raise SclvlmError(f"the device fails: {error} Start the command again: it goes on from here.") from error
+            raise RunError(f"the device fails: {error} Start the command again: it goes on from here.") from error
         if len(batch) == 1:
             return [Conversation(dialogue.opening(batch[0]), (), (), error)]
     # Outside of the handler: the error would keep alive what the failed attempt holds in the device's memory.
