@@ -30,6 +30,15 @@ LOGPROBS = '"logprobs": {"content": [{"logprob": -0.5}, {"logprob": -1.0}]}'
             '{"choices": [{"message": {"content": "a"}, "finish_reason": "stop", LOGPROBS}], USAGE}',
             ("a", 2, "stop", -1.5),
         ),
+        *(
+            (
+                '{"choices": [{"message": {"content": "a"}, "finish_reason": "stop", LOGPROBS}], USAGE}'.replace(
+                    "LOGPROBS", LOGPROBS.replace("-0.5", number)
+                ),
+                ("a", 2, "stop", None),
+            )
+            for number in ("NaN", "-Infinity", "-1e999")
+        ),
     ],
 )
 def test_a_completion_is_read_to_a_reply(text: str, expected: tuple[object, ...]) -> None:
@@ -62,6 +71,9 @@ def test_what_is_no_whole_completion_is_asked_for_again(text: str) -> None:
         ("too\nlong", "the server said 400: too long."),
         ("", "the server said 400: Bad Request."),
         ("x" * 999, f"the server said 400: {'x' * 300}...."),
+        ('{"error": {"message": "half \\ud800 a letter"}}', "the server said 400: half ? a letter."),
+        ("[" * 200_000, f"the server said 400: {'[' * 300}...."),
+        ("1" * 5000, f"the server said 400: {'1' * 300}...."),
     ],
 )
 def test_an_error_quotes_the_servers_message_whatever_form_it_has(text: str, expected: str) -> None:
@@ -71,7 +83,16 @@ def test_an_error_quotes_the_servers_message_whatever_form_it_has(text: str, exp
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [("7", 7.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", 0.0), ("1e9", 600.0)]
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 01 Jan 99999999999 00:00:00 GMT", 0.0),
+        ("Mon, 01 Jan 0001 00:00:00 +2300", 0.0),
+        ("soon", 0.0),
+        ("nan", 0.0),
+        ("1e9", 600.0),
+    ],
 )
 def test_what_is_asked_may_be_seconds_or_a_date(header: str, seconds: float) -> None:
     with pytest.raises(PassingError) as error:

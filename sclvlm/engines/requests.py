@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -121,9 +122,10 @@ def read_reply(response: httpx2.Response, url: str) -> Reply:
 def _reply(completion: _Completion) -> Reply:
     choice = completion.choices[0]
     tokens = choice.logprobs.content if choice.logprobs else None
-    logp = sum(token.logprob for token in tokens) if tokens else None
+    logp = sum(token.logprob for token in tokens) if tokens else math.nan
     finish: Literal["stop", "length"] = "length" if choice.finish_reason == "length" else "stop"
-    return Reply(choice.message.content or "", completion.usage.completion_tokens, finish, logp)
+    told = logp if math.isfinite(logp) else None
+    return Reply(choice.message.content or "", completion.usage.completion_tokens, finish, told)
 
 
 def served(url: str, headers: dict[str, str], timeout: float) -> list[str]:
@@ -156,12 +158,13 @@ def _message(response: httpx2.Response) -> str:
     """The message inside the forms that errors have: OpenAI's, FastAPI's, or any text."""
     try:
         data = response.json()
-    except ValueError:
-        return response.text
-    for key in ("error", "message", "detail"):
-        if isinstance(data, dict) and key in data:
-            data = data[key]
-    return str(data).rstrip(".")
+        for key in ("error", "message", "detail"):
+            if isinstance(data, dict) and key in data:
+                data = data[key]
+        text = str(data).rstrip(".")
+    except (ValueError, RecursionError):
+        text = response.text
+    return text.encode(errors="replace").decode()  # JSON may name half of a character, which no file can hold
 
 
 def _without_key(text: str, response: httpx2.Response) -> str:
@@ -177,9 +180,9 @@ def _asked_wait(response: httpx2.Response) -> float:
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(asked).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0.0
-    return min(max(seconds, 0.0), LONGEST_WAIT)
+    return min(max(0.0, seconds), LONGEST_WAIT)  # in this order 0 for what is no number, too
 
 
 def _remedy(status: int) -> str:
