@@ -14,7 +14,7 @@ from sclvlm.questions import Questions
 from sclvlm.records import ModelRef
 from sclvlm.self_correction import Origin, collect_traces
 from sclvlm.self_correction.conversing import Dialogue
-from sclvlm.self_correction.journal import Answered
+from sclvlm.self_correction.journal import Answered, answered
 from sclvlm.self_correction.shares import Share
 
 
@@ -24,6 +24,8 @@ def answer(questions: Questions, done: Answered | None = None) -> None:
     done: those that are on disk, where that was read before.
     """
     config, ask = questions.config, questions.ask
+    done = answered(questions.traces) if done is None else done
+    _meet()  # what one appends before another has read would count twice there
     engine, ref = ENGINES[ask.engine](config, ask)
     collect_traces(
         questions.samples,
@@ -39,6 +41,11 @@ def answer(questions: Questions, done: Answered | None = None) -> None:
         count_failed=_counted(questions.what),
         done=done,
     )
+    _meet()
+
+
+def _meet() -> None:
+    """Return when all processes have come here."""
     if count() > 1:
         from sclvlm.processes import wait
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import yaml
 
 from sclvlm import asking, pipeline
 from sclvlm.config import Config, load_config
+from sclvlm.engines import Opening, Reply
 from sclvlm.errors import SclvlmError
 from sclvlm.questions import questions_of
-from sclvlm.records import ModelRef, Trace
+from sclvlm.records import Message, ModelRef, Trace
 from sclvlm.self_correction import journal
 from sclvlm.storage import read_records, write_records
 from tests.test_pipeline import NUMBER, sample, trace
@@ -68,6 +70,53 @@ def test_a_torn_line_of_another_process_is_mended_before_it_appends_again(load: 
     part.write_bytes(whole + b'{"id": "q3')
     assert not pipeline._is_all(pipeline._found(questions.traces), questions)
     assert part.read_bytes() == whole
+
+
+class Failing(Stub):
+    """Can't answer the first two samples."""
+
+    def converse(self, openings: Sequence[Opening], follow_ups: Sequence[Message]) -> list[list[Reply]]:
+        if any(opening.id in ("q0", "q1") for opening in openings):
+            raise SclvlmError("broken")
+        return super().converse(openings, follow_ups)
+
+
+@pytest.fixture(name="second")
+def second_of_two(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """This is the second of two processes; what it did, "met" where it waited for the other one."""
+    told, total = list[str](), itertools.count(1)
+    monkeypatch.setattr(asking, "count", lambda: 2)
+    monkeypatch.setattr(asking, "index", lambda: 1)
+    monkeypatch.setattr("sclvlm.processes.wait", lambda: told.append("met"))
+    monkeypatch.setattr("sclvlm.processes.counted", lambda *_: next(total))
+    return told
+
+
+def test_what_another_process_fails_of_while_this_one_loads_its_model_counts_once(
+    load: Load, second: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = questions_of(load("infer.max_failed_share=0.34"))["infer"]  # two of six
+
+    def slow(*_: object) -> tuple[Stub, ModelRef]:
+        monkeypatch.setattr(asking, "index", lambda: 0)
+        monkeypatch.setitem(asking.ENGINES, "hf", lambda *_: (Failing(), ModelRef(path="m")))
+        asking.answer(questions)
+        monkeypatch.setattr(asking, "index", lambda: 1)
+        return Failing(), ModelRef(path="m")
+
+    monkeypatch.setitem(asking.ENGINES, "hf", slow)
+    asking.answer(questions)
+    assert len(journal.answered(questions.traces).failed) == 2
+
+
+def test_nobody_begins_before_all_processes_have_read_what_is_there(
+    load: Load, second: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions, read = questions_of(load())["infer"], journal.answered
+    monkeypatch.setattr(asking, "answered", lambda path: second.append("read") or read(path))
+    monkeypatch.setitem(asking.ENGINES, "hf", lambda *_: second.append("load") or (Stub(), ModelRef(path="m")))
+    asking.answer(questions)
+    assert second == ["read", "met", "load", "met"]
 
 
 @pytest.fixture(name="reads")
