@@ -146,3 +146,30 @@ def test_a_server_rests_twice_as_long_after_each_loss_until_it_answers(monkeypat
     endpoint.answered()
     anyio.run(lose, 1)
     assert rests == [100, 200, 400, 100]
+
+
+def test_who_is_late_again_and_again_hangs_and_rests() -> None:
+    async def late(*answers: bool) -> bool:
+        endpoint = fleets.Endpoint("a")
+        for answer in answers:
+            if answer:
+                endpoint.answered()
+            else:
+                endpoint.failed(PassingError("late", late=True))
+        return endpoint.wakes > anyio.current_time()
+
+    hangs = [False] * fleets.SILENT
+    assert anyio.run(late, *hangs)
+    assert not anyio.run(late, *hangs[1:])
+    assert not anyio.run(late, *hangs[1:], True, *hangs[1:])
+
+
+def test_who_was_gone_is_tried_by_one_conversation_until_it_answers() -> None:
+    fleet = fleets.Fleet(["a", "b"])
+    gone, busy = fleet.endpoints
+    gone.losses, busy.in_flight = 1, 9
+    assert chosen(fleet) == "a"
+    gone.in_flight = 1
+    assert chosen(fleet) == "b"
+    gone.answered()
+    assert chosen(fleet) == "a"

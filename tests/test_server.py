@@ -259,6 +259,23 @@ def test_a_server_that_is_gone_is_asked_now_and_then_and_costs_no_answer(monkeyp
     assert 1 <= len(other.bodies) < 20  # at most 4 at once, after each of the few rests
 
 
+def test_a_server_that_hangs_is_tried_by_one_conversation_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleets, "SHORTEST", 0.3)
+    patience, release = 1.0, threading.Event()
+
+    def works(*_: object) -> str:
+        time.sleep(0.1)
+        return ""
+
+    with Faulty(works) as server, Faulty(lambda *_: str(release.wait(90) and "")) as other:
+        speaker = engine(server, other, concurrency=8, timeout=patience)
+        assert texts(speaker.converse(openings(150), [])) == said(150, turns=1)
+        release.set()
+    later = [each for each in other.times if each > other.times[0] + patience]
+    assert 1 <= len(other.times) - len(later) <= 4  # half of those in flight
+    assert all(two - one > patience for one, two in pairwise(later))
+
+
 def test_a_server_that_comes_up_later_is_asked_then() -> None:
     with Faulty() as late:
         pass

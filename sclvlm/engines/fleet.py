@@ -1,4 +1,8 @@
-"""Several servers of the same model: each request goes to the emptiest, and one that is gone is left alone a while."""
+"""Several servers of the same model: each request goes to the emptiest, and one that is gone is left alone a while.
+
+Gone is also who lets several requests in a row wait in vain. After its rest one conversation alone asks it, until it
+answers, so that the others don't wait for it again.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import anyio
 from sclvlm.engines.requests import PassingError
 
 SHORTEST, LONGEST = 0.5, 30.0  # seconds between two attempts, and of rest after a lost connection
+SILENT = 3  # requests in a row that were not answered in time, after which a server hangs: one may be a hard question
 
 
 @dataclass(eq=False)
@@ -21,20 +26,28 @@ class Endpoint:
     url: str
     in_flight: int = 0
     losses: int = 0
+    late: int = 0
     wakes: float = 0.0
+
+    @property
+    def tried(self) -> bool:
+        """Whether it was gone, and somebody finds out if it is back."""
+        return self.losses > 0 and self.in_flight > 0
 
     def answered(self) -> None:
         """Take note that it is well."""
-        self.losses = 0
+        self.losses = self.late = 0
 
     def failed(self, failure: PassingError) -> None:
-        """Take note of a failure: it rests for as long as it asked, and longer with each lost connection in a row.
+        """Take note of a failure: it rests for as long as it asked, and longer with each loss in a row.
 
-        What was in flight together is lost together, and counts once.
+        A loss is a lost connection, and a reply too late after others. What was in flight together is lost together,
+        and counts once.
         """
         now = anyio.current_time()
         rest = failure.wait
-        if failure.lost and self.wakes <= now:
+        self.late += failure.late
+        if (failure.lost or self.late >= SILENT) and self.wakes <= now:
             rest = max(rest, longer(self.losses))
             self.losses += 1
         self.wakes = max(self.wakes, now + rest)
@@ -61,12 +74,12 @@ class Fleet:
             endpoint.in_flight -= 1
 
     def _best(self, before: Endpoint | None, avoided: Endpoint | None) -> Endpoint:
-        awake = [each for each in self.endpoints if each.wakes <= anyio.current_time()]
-        if not awake:
-            return min(self.endpoints, key=lambda each: each.wakes)
-        if before in awake and before is not avoided:
-            return awake[awake.index(before)]
-        return min(awake, key=lambda each: (each is avoided, each.in_flight))
+        ready = [each for each in self.endpoints if each.wakes <= anyio.current_time() and not each.tried]
+        if not ready:
+            return min(self.endpoints, key=lambda each: (each.tried, each.wakes))
+        if before in ready and before is not avoided:
+            return ready[ready.index(before)]
+        return min(ready, key=lambda each: (each is avoided, each.in_flight))
 
 
 def longer(attempts: int) -> float:

@@ -31,13 +31,15 @@ class ServerError(RunError):
 class PassingError(Exception):
     """A request failed as the next one may not.
 
-    wait: seconds the server asked to be left alone. lost: there was no connection, or it broke. busy: the server
-    said that it takes no requests now.
+    wait: seconds the server asked to be left alone. lost: there was no connection, or it broke. late: nothing was
+    heard for as long as we wait. busy: the server said that it takes no requests now.
     """
 
-    def __init__(self, reason: str, *, wait: float = 0.0, lost: bool = False, busy: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, wait: float = 0.0, lost: bool = False, late: bool = False, busy: bool = False
+    ) -> None:
         super().__init__(reason)
-        self.wait, self.lost, self.busy = wait, lost, busy
+        self.wait, self.lost, self.late, self.busy = wait, lost, late, busy
 
 
 class _Said(BaseModel):
@@ -98,7 +100,7 @@ async def complete(client: httpx2.AsyncClient, url: str, body: dict[str, Any], t
         with anyio.fail_after(timeout):
             response = await client.post(f"{url}/chat/completions", json=body)
     except TimeoutError:
-        raise PassingError(f"{url}: no reply within {timeout:g} seconds.") from None
+        raise PassingError(f"{url}: no reply within {timeout:g} seconds.", late=True) from None
     except httpx2.RequestError as error:
         raise PassingError(f"{url}: {_reason(error)}.", lost=isinstance(error, httpx2.TransportError)) from None
     return read_reply(response, url)
