@@ -272,13 +272,14 @@ def preview(config: Config, name: str) -> list[Any]:
 def _ask(questions: Questions) -> Answered:
     """Hold the conversations that are missing, by all processes; a model is loaded only if there are any.
 
-    Returns what is there then. The traces are read once before, and once more if anything was asked or is to be merged.
+    Returns what is there then, in order. The traces are read once before, and again if anything was asked or is to be
+    brought into order.
     """
-    done = _found(questions.traces)
+    done = _found(questions)
     if not _is_all(done, questions):
         with _all_processes(questions.what):
             answer(questions, done)
-    elif not parts(questions.traces):
+    elif done.ordered:
         return done
     done = merge(questions.traces, questions.samples, questions.ask.draws)
     if count() > 1 and not _is_all(done, questions):
@@ -288,10 +289,10 @@ def _ask(questions: Questions) -> Answered:
     return done
 
 
-def _found(traces: Path) -> Answered:
-    for file in (traces, *parts(traces)):  # before another process appends to it
+def _found(questions: Questions) -> Answered:
+    for file in (questions.traces, *parts(questions.traces)):  # before another process appends to it
         repair_torn_line(file)
-    return answered(traces)
+    return answered(questions.traces, questions.samples, questions.ask.draws)
 
 
 def _is_all(done: Answered, questions: Questions) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from sclvlm.errors import SclvlmError
 from sclvlm.keys import KeyIndex, KeySet, hashed, repeated
 from sclvlm.records import AnswerKind, Sample, Trace
 from sclvlm.runs import parts
+from sclvlm.self_correction import journal
 from sclvlm.self_correction.journal import answered, merge, own_file
 from sclvlm.self_correction.shares import Share, dealt
 from sclvlm.storage import read_records
@@ -111,12 +113,40 @@ def test_a_merge_tells_what_it_has_brought_together(tmp_path: Path) -> None:
     assert [(sample, 0) in found for sample in wanted] == [True, True, True, False, False]
 
 
-def test_a_merge_leaves_a_file_alone_that_stands_alone(tmp_path: Path) -> None:
+def test_a_merge_leaves_a_file_alone_that_is_in_order(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    ask(samples("a", "b"), path, Stub())
+    ask(samples("a", "b"), path, Stub(), draws=2)
     before = path.stat()
-    merge(path, samples("b", "a"), 1)
+    merge(path, samples("a", "not yet", "b"), 2)
     assert path.stat().st_ino == before.st_ino
+
+
+@pytest.mark.parametrize(
+    "order", [("b", "a", "c"), ("a", "c", "b"), ("c", "a"), ("a", "a"), ("a", "b", "b", "c")], ids="".join
+)
+def test_a_merge_brings_a_file_into_order_and_each_answer_into_it_once(order: tuple[str, ...], tmp_path: Path) -> None:
+    wanted, path = samples("a", "b", "c"), tmp_path / "t.jsonl"
+    for name in order:
+        ask(samples(name), path, Stub(), done=answered(tmp_path / "none.jsonl"))
+    found = merge(path, wanted, 1)
+    assert [trace.id for trace in read_records(path, Trace)] == sorted(set(order))
+    assert found.ordered
+
+
+def test_a_merge_that_is_killed_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.jsonl"
+    ask(samples("b", "a"), path, Stub())
+    before, copied = path.read_bytes(), journal._copied
+    monkeypatch.setattr(journal, "_copied", lambda *given: chain(islice(copied(*given), 1), interrupted()))
+    with pytest.raises(KeyboardInterrupt):
+        merge(path, samples("a", "b"), 1)
+    assert path.read_bytes() == before
+
+
+def interrupted() -> Iterator[str]:
+    """As by Ctrl-C."""
+    raise KeyboardInterrupt
+    yield
 
 
 def test_a_broken_line_of_a_part_is_named(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_question_without_its_answer_is_seen(load: Load, torn: str, draws: int
     write_records(questions.traces, [trace(0, "A", "A")])
     with questions.traces.open("a") as file:
         file.write(torn)
-    assert not pipeline._is_all(pipeline._found(questions.traces), questions)
+    assert not pipeline._is_all(pipeline._found(questions), questions)
 
 
 def test_parts_that_not_all_machines_see_are_told(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_a_torn_line_of_another_process_is_mended_before_it_appends_again(load: 
     write_records(part, [trace(1, "A", "A")])
     whole = part.read_bytes()
     part.write_bytes(whole + b'{"id": "q3')
-    assert not pipeline._is_all(pipeline._found(questions.traces), questions)
+    assert not pipeline._is_all(pipeline._found(questions), questions)
     assert part.read_bytes() == whole
 
 
@@ -142,6 +142,13 @@ def test_traces_that_are_all_there_are_read_once(load: Load, reads: list[str]) -
     write_records(questions.traces, [trace(number, "A", "A") for number in range(NUMBER)])
     assert pipeline.infer(pipeline.Job.of(load(), "infer"))["count"] == NUMBER
     assert reads == ["traces.jsonl"]
+
+
+def test_traces_that_came_in_another_order_are_brought_into_that_of_the_samples_without_asking(load: Load) -> None:
+    questions = questions_of(load("model.path=nowhere/at/all"))["infer"]
+    write_records(questions.traces, [trace(number, "A", "A") for number in (3, 0, 5, 1, 4, 2)])
+    assert len(pipeline._ask(questions)) == NUMBER
+    assert [each.id for each in read_records(questions.traces, Trace)] == [f"q{n}" for n in range(NUMBER)]
 
 
 def test_parts_that_hold_all_answers_are_merged_without_asking(load: Load) -> None:

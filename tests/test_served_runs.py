@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from sclvlm.fingerprints import stage_inputs
 from sclvlm.pictures import data_url, load_image
 from sclvlm.pipeline import run_stages
 from sclvlm.records import Trace
-from sclvlm.storage import read_records, write_json, write_records
+from sclvlm.storage import count_records, read_records, write_json, write_records
+from sclvlm.viewing import open_run, write_view
 from tests.faulty import Faulty
 from tests.test_server import samples
 
@@ -110,7 +112,7 @@ def test_no_server_is_one_error_that_names_the_url_and_the_remedy(load: Load) ->
 
 def test_a_stage_that_was_stopped_goes_on_and_a_done_one_asks_nobody(load: Load) -> None:
     with Faulty(lambda question, *_: "401" if "q3" in question else "") as server, pytest.raises(SclvlmError):
-        run_stages(load(server), ("infer",))
+        run_stages(load(server, more=("infer.server.concurrency=1",)), ("infer",))
     path = load().folder / "infer" / "traces.jsonl"
     assert [trace.id for trace in read_records(path, Trace)] == ["q0", "q1", "q2"]
     with Faulty() as server:
@@ -118,6 +120,26 @@ def test_a_stage_that_was_stopped_goes_on_and_a_done_one_asks_nobody(load: Load)
         assert len(server.bodies) == 2 * 3
     assert [trace.id for trace in read_records(path, Trace)] == [f"q{n}" for n in range(6)]
     assert run_stages(load(), ("infer",))[0]["count"] == 6  # no server there
+
+
+def test_a_stopped_run_is_viewed_and_goes_on_in_whatever_order_its_answers_came(load: Load, tmp_path: Path) -> None:
+    path = load().folder / "infer" / "traces.jsonl"
+
+    def fault(question: str, *_: int) -> str:
+        before = {"q0": 4, "q5": 5}.get(question.removeprefix("what is ")[:2], 0)
+        deadline = time.monotonic() + 60
+        while count_records(path) < before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return "401" if "q5" in question else ""
+
+    with Faulty(fault) as server, pytest.raises(SclvlmError):
+        run_stages(load(server, more=("infer.server.concurrency=2",)), ("infer",))
+    assert [trace.id for trace in read_records(path, Trace)] == ["q1", "q2", "q3", "q4", "q0"]
+    assert write_view(open_run(load().folder), tmp_path / "view.html", limit=9, picture_mb=1).traces == 5
+    with Faulty() as server:
+        run_stages(load(server), ("infer",))
+    assert [trace.id for trace in read_records(path, Trace)] == [f"q{n}" for n in range(6)]
+    assert len(server.bodies) == 2
 
 
 def test_a_trace_tells_the_name_that_the_server_gives_its_model(load: Load) -> None:

@@ -18,11 +18,12 @@ from sclvlm.engines import Opening, Reply
 from sclvlm.engines import fleet as fleets
 from sclvlm.engines.requests import ServerError
 from sclvlm.engines.seeds import row_seed
-from sclvlm.engines.server import AHEAD, ServerEngine, connected
+from sclvlm.engines.server import KNOWN, ServerEngine, connected
 from sclvlm.errors import SclvlmError
 from sclvlm.prompts import INITIAL, REVIEW, load_prompt
 from sclvlm.records import AnswerKind, ModelRef, Sample, Trace, text_message
 from sclvlm.self_correction import Dialogue, Origin, collect_traces
+from sclvlm.self_correction.journal import answered, merge
 from sclvlm.storage import read_records
 from tests.faulty import FAULTS, PASSING, SLOW, Faulty
 
@@ -123,7 +124,7 @@ def test_a_slow_conversation_holds_up_no_other() -> None:
     def fault(question: str, turn: int, attempt: int) -> str:
         if question == "q0":
             assert others.wait(60)
-        elif question == f"q{AHEAD * 2 - 1}":
+        elif question == "q19":
             others.set()
         return ""
 
@@ -142,20 +143,36 @@ def test_no_more_questions_are_taken_than_are_needed_ahead() -> None:
 
     with Faulty() as server, closing(engine(server, concurrency=2).stream(counted(), [])) as stream:
         for number, _ in enumerate(stream, start=1):
-            assert len(taken) <= number + AHEAD * 2
+            assert len(taken) <= number + KNOWN * 2
 
 
 def test_what_is_answered_comes_before_what_is_not() -> None:
     last = threading.Event()
 
     def fault(question: str, turn: int, attempt: int) -> str:
-        assert question != "q2" or last.wait(60)
+        assert question != "q0" or last.wait(60)
         return ""
 
     with Faulty(fault) as server, closing(engine(server).stream(openings(3), [])) as stream:
-        assert [next(stream).opening.id for _ in range(2)] == ["q0", "q1"]
+        assert sorted(next(stream).opening.id for _ in range(2)) == ["q1", "q2"]
         last.set()
-        assert [answered.opening.id for answered in stream] == ["q2"]
+        assert [answered.opening.id for answered in stream] == ["q0"]
+
+
+def test_what_is_answered_is_on_disk_while_a_question_before_it_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+
+    def fault(question: str, turn: int, attempt: int) -> str:
+        deadline = time.monotonic() + 60
+        while "q0?" in question and len(answered(path)) < 19:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return ""
+
+    with Faulty(fault) as server:
+        assert [trace.id for trace in collect(samples(20), path, engine(server, concurrency=2))] == [
+            f"q{n}" for n in range(20)
+        ]
 
 
 def test_who_stops_listening_does_not_wait_for_the_server() -> None:
@@ -180,9 +197,9 @@ def test_a_request_that_is_our_fault_is_made_once_and_told_in_the_servers_words(
 
 def test_a_conversation_that_no_attempt_mends_fails_alone() -> None:
     with Faulty(lambda question, *_: "500" if question == "q1" else "") as server:
-        answered = list(engine(server, retries=2).stream(openings(3), []))
-    assert [isinstance(each.replies, SclvlmError) for each in answered] == [False, True, False]
-    assert "out of order" in str(answered[1].replies)
+        found = {each.opening.id: each.replies for each in engine(server, retries=2).stream(openings(3), [])}
+    assert {name for name, replies in found.items() if isinstance(replies, SclvlmError)} == {"q1"}
+    assert "out of order" in str(found["q1"])
     assert server.questions().count("q1") == 1 + 2
 
 
@@ -201,7 +218,7 @@ def test_what_every_request_would_meet_ends_the_run_and_is_no_samples_failure(
 ) -> None:
     path = tmp_path / "t.jsonl"
     with Faulty(lambda question, *_: fault if "q2" in question else "") as server, pytest.raises(ServerError) as error:
-        collect(samples(4), path, engine(server, retries=1), max_failed_share=1.0)
+        collect(samples(4), path, engine(server, retries=1, concurrency=1), max_failed_share=1.0)
     error.match(expected)
     assert [trace.id for trace in read_records(path, Trace)] == ["q0", "q1"]
 
@@ -330,4 +347,5 @@ def collect(wanted: Sequence[Sample], path: Path, speaker: ServerEngine, **chang
     origin = Origin(ModelRef(path=speaker.model), {}, 3)
     dialogue = Dialogue(INITIAL["bare"], settings.pop("review", REVIEW["again"]), 2)
     collect_traces(wanted, path, engine=speaker, dialogue=dialogue, origin=origin, **settings)
+    merge(path, wanted, settings["draws"])
     return list(read_records(path, Trace))

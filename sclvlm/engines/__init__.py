@@ -46,10 +46,10 @@ class Answered(NamedTuple):
 
 @runtime_checkable
 class StreamingEngine(Engine, Protocol):
-    """An engine that knows no batches."""
+    """An engine that knows no batches, and no order."""
 
     def stream(self, openings: Iterable[Opening], follow_ups: Sequence[Message]) -> Generator[Answered]:
-        """All conversations in order, each as soon as it is there; a failed one stops no other."""
+        """All conversations, each as soon as it is there; a failed one stops no other."""
         ...
 
 

@@ -1,18 +1,18 @@
 """Generation by servers that speak the OpenAI chat API: vLLM, SGLang, llama.cpp, `transformers serve`.
 
 No weights and no torch here. `concurrency` conversations are in flight over the whole stream of questions: none waits
-for others of its batch. Each fails by itself; only what every request would meet ends the run.
+for another. Each fails by itself; only what every request would meet ends the run.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Self
 
 import anyio
@@ -28,7 +28,7 @@ from sclvlm.errors import RunError, SclvlmError
 from sclvlm.pictures import check_placeholders, data_url
 from sclvlm.records import Message
 
-AHEAD = 4  # conversations known ahead of the oldest unfinished one, per conversation in flight
+KNOWN = 2  # conversations known, per conversation in flight: when one is finished, the next begins at once
 IDLE = 2.0  # seconds an unused connection is kept: less than what servers keep it
 
 
@@ -52,23 +52,26 @@ class ServerEngine:
     key: str | None = field(default=None, repr=False)
 
     def converse(self, openings: Sequence[Opening], follow_ups: Sequence[Message]) -> list[list[Reply]]:
-        """Replies to each opening and each follow-up; see `engines.Engine`. Raises what the first of them failed of."""
+        """Replies to each opening and each follow-up; see `engines.Engine`. Raises what one of them failed of."""
         with closing(self.stream(openings, follow_ups)) as stream:
-            return [_good(answered) for answered in stream]
+            found = {(each.opening.id, each.opening.draw): _good(each) for each in stream}
+        return [found[opening.id, opening.draw] for opening in openings]
 
     def stream(self, openings: Iterable[Opening], follow_ups: Sequence[Message]) -> Generator[Answered]:
-        """The same one by one in order, each as soon as it and those before it are there.
+        """The same one by one, each as soon as it is there.
 
         `openings` are taken as they are needed. Raises ServerError when no server answers.
         """
-        waiting: deque[tuple[Opening, Future[list[Reply] | SclvlmError]]] = deque()
+        known, finished = 0, SimpleQueue[Future[Answered]]()
         with start_blocking_portal() as portal, portal.wrap_async_context_manager(_Desk(self)) as desk:
             for opening in openings:
-                waiting.append((opening, portal.start_task_soon(desk.answer, opening, follow_ups)))
-                while waiting and (waiting[0][1].done() or len(waiting) >= AHEAD * self.concurrency):
-                    yield _settled(*waiting.popleft())
-            while waiting:
-                yield _settled(*waiting.popleft())
+                portal.start_task_soon(desk.answer, opening, follow_ups).add_done_callback(finished.put)
+                known += 1
+                while known >= KNOWN * self.concurrency or not finished.empty():
+                    yield finished.get().result()
+                    known -= 1
+            for _ in range(known):
+                yield finished.get().result()
 
     def body(self, messages: list[Message], seed: int) -> dict[str, Any]:
         """The request for the reply to `messages`. The seed, sent where it matters, is cut to what all servers take."""
@@ -99,15 +102,15 @@ class _Desk:
     async def __aexit__(self, *_: object) -> None:
         await self.client.aclose()
 
-    async def answer(self, opening: Opening, follow_ups: Sequence[Message]) -> list[Reply] | SclvlmError:
-        """The replies to one conversation, or what it failed of; raises ServerError for what all would fail of."""
+    async def answer(self, opening: Opening, follow_ups: Sequence[Message]) -> Answered:
+        """One conversation, or what it failed of; raises ServerError for what all would fail of."""
         async with self.slots:
             try:
-                return await _Conversation(self, opening).replies(follow_ups)
+                return Answered(opening, await _Conversation(self, opening).replies(follow_ups))
             except RunError:
                 raise
             except SclvlmError as error:
-                return error
+                return Answered(opening, error)
 
 
 class _Conversation:
@@ -165,10 +168,6 @@ class _Conversation:
 def _wire_opening(opening: Opening) -> Message:
     check_placeholders(opening.images, [opening.message])
     return wire_message(opening.message, [data_url(Path(image)) for image in opening.images])
-
-
-def _settled(opening: Opening, future: Future[list[Reply] | SclvlmError]) -> Answered:
-    return Answered(opening, future.result())
 
 
 def _good(answered: Answered) -> list[Reply]:

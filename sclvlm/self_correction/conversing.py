@@ -53,7 +53,7 @@ class Conversation(NamedTuple):
 
 
 def held(asked: Iterable[Asked], engine: Engine, dialogue: Dialogue, batch_size: int) -> Generator[list[Conversation]]:
-    """All conversations in order: in batches, or each as soon as it is there where the engine knows none."""
+    """All conversations: in order and in batches, or each as soon as it is there where the engine knows neither."""
     if not isinstance(engine, StreamingEngine) or dialogue.review.wrong:
         yield from _in_batches(iter(asked), engine, dialogue, batch_size)
         return

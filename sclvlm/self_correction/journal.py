@@ -1,7 +1,8 @@
-"""The files that hold the traces of a run while it grows: one a process, read together, made one at the end.
+"""The files that hold the traces of a run while it grows: one a process, read together, made one in order at the end.
 
 A process alone appends to `traces.jsonl`. Each of several appends to a file of its own beside it, so that no two
-write to one file; those files, of however many processes, are part of what is there until they are merged.
+write to one file; those files, of however many processes, are part of what is there until they are merged. Traces stand
+in them as they came.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ def own_file(traces: Path, share: Share) -> Path:
 
 @dataclass(frozen=True)
 class Answered:
-    """The conversations that are on disk, and those of them that failed."""
+    """The conversations that are on disk, and those of them that failed. ordered: in one file, each once, in order."""
 
     keys: KeySet
     failed: KeySet
+    ordered: bool
 
     def __contains__(self, asked: tuple[Sample, int]) -> bool:
         sample, draw = asked
@@ -40,11 +42,25 @@ class Answered:
         return len(self.keys)
 
 
-def answered(traces: Path) -> Answered:
-    """All that was answered, in `traces` or beside it."""
-    failed: list[str] = []
-    present = KeySet(key for key, _ in _placed([traces, *parts(traces)], failed))
-    return Answered(present, KeySet(failed))
+def answered(traces: Path, samples: Iterable[Sample] = (), draws: int = 1) -> Answered:
+    """All that was answered, in `traces` or beside it; `samples` tell which order is the right one."""
+    others, failed = parts(traces), list[str]()
+    order = _Order(wanted_keys(samples, draws), kept=not others)
+    present = KeySet(order.passing(key for key, _ in _placed([traces, *others], failed)))
+    return Answered(present, KeySet(failed), order.kept)
+
+
+class _Order:
+    """Whether keys come in the order of `wanted`, each once; some may be missing."""
+
+    def __init__(self, wanted: Iterator[str], *, kept: bool) -> None:
+        self.left, self.kept = wanted, kept
+
+    def passing(self, keys: Iterable[str]) -> Iterator[str]:
+        """All of `keys`, looked at."""
+        for key in keys:
+            self.kept = self.kept and key in self.left  # which takes all that stand before it
+            yield key
 
 
 def _placed(files: Sequence[Path], failed: list[str]) -> Iterator[tuple[str, int]]:
@@ -67,23 +83,27 @@ def wanted(samples: Iterable[Sample], draws: int) -> Iterator[tuple[Sample, int]
     return ((sample, draw) for sample in samples for draw in range(draws))
 
 
-def merge(traces: Path, samples: Iterable[Sample], draws: int) -> Answered:
-    """Bring everything into `traces`, in the order of `samples`, and remove the other files; nothing without others.
+def wanted_keys(samples: Iterable[Sample], draws: int) -> Iterator[str]:
+    """Their keys."""
+    return (key_of(sample.id, draw) for sample, draw in wanted(samples, draws))
 
-    Returns what is in it then. `traces` is replaced at once, and the others go only then: whenever this is killed,
-    nothing is lost.
+
+def merge(traces: Path, samples: Iterable[Sample], draws: int) -> Answered:
+    """Bring everything into `traces`, in the order of `samples`, and remove the other files; nothing where it is so.
+
+    samples: can be gone through more than once. Returns what is in it then. `traces` is replaced at once, and the
+    others go only then: whenever this is killed, nothing is lost.
     """
     others = parts(traces)
-    if not others:
-        return answered(traces)
+    if not others and (found := answered(traces, samples, draws)).ordered:
+        return found
     files, failed = [traces, *others], list[str]()
     places = KeyIndex(_placed(files, failed))
     with AtomicFile(traces) as whole:
-        keys = (key_of(sample.id, draw) for sample, draw in wanted(samples, draws))
-        present = KeySet(_copied(keys, places, files, whole))
+        present = KeySet(_copied(wanted_keys(samples, draws), places, files, whole))
     for file in others:
         file.unlink()
-    return Answered(present, KeySet(key for key in failed if key in present))
+    return Answered(present, KeySet(key for key in failed if key in present), ordered=True)
 
 
 def _copied(keys: Iterable[str], places: KeyIndex, files: Sequence[Path], whole: AtomicFile) -> Iterator[str]:
