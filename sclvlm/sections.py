@@ -39,6 +39,17 @@ def _named(loss: str) -> str:
     return loss
 
 
+KEY_VARIABLE = "OPENAI_API_KEY"
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):  # and what it is then is not shown
+        raise ValueError(
+            f"must be the name of an environment variable that holds the key, such as {KEY_VARIABLE}, and not the key"
+        )
+    return name
+
+
 LossName = Annotated[str, AfterValidator(_named)]
 
 
@@ -76,7 +87,7 @@ class ServerSection(Section):
     """Seconds to wait for one reply."""
     retries: int = Field(default=8, ge=0)
     """Further attempts where a server is overloaded, fails or is gone, with growing pauses between them."""
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: Annotated[str, AfterValidator(_variable)] = KEY_VARIABLE
     """The environment variable that holds the API key, if they ask for one. The key itself is written nowhere."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """Further fields of each request, as the servers know them, such as top_k or chat_template_kwargs."""

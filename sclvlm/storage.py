@@ -209,13 +209,16 @@ def _record(data: dict[str, Any], where: str, model: type[R], folder: Path) -> R
     return _with_absolute_images(record, folder, where)
 
 
-def describe(error: ValidationError) -> str:
-    """The first problem of a pydantic error as `field: law, got value`; the others only counted."""
+def describe(error: ValidationError, shown: Callable[[Any], str] = repr) -> str:
+    """The first problem of a pydantic error as `field: law, got value`; the others only counted.
+
+    shown: the value as text, of which the beginning is quoted.
+    """
     first, *others = error.errors(include_url=False)
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    found = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r:.80}"
+    found = "" if first["type"] in ("missing", "value_error") else f", got {shown(first['input']):.80}"
     more = f" (and {len(others)} more)" if others else ""
     return f"{place}: {message}{found}{more}" if place else f"{message}{found}{more}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import anyio
 import httpx2
 import pytest
@@ -12,10 +14,12 @@ from sclvlm.errors import SclvlmError
 from tests.faulty import FAULTS
 
 
-def response(status: int, text: str, headers: dict[str, str] | None = None) -> httpx2.Response:
-    return httpx2.Response(status, text=text, headers=headers, request=httpx2.Request("POST", "http://host/v1"))
+def response(status: int, text: str, headers: dict[str, str] | None = None, key: str = "") -> httpx2.Response:
+    request = httpx2.Request("POST", "http://host/v1", headers={"Authorization": f"Bearer {key}"} if key else {})
+    return httpx2.Response(status, text=text, headers=headers, request=request)
 
 
+KEY = "sk-0123456789-secret"
 USAGE = '"usage": {"completion_tokens": 2}'
 LOGPROBS = '"logprobs": {"content": [{"logprob": -0.5}, {"logprob": -1.0}]}'
 
@@ -80,6 +84,31 @@ def test_an_error_quotes_the_servers_message_whatever_form_it_has(text: str, exp
     with pytest.raises(SclvlmError) as error:
         read_reply(response(400, text), "http://host/v1")
     assert str(error.value) == f"http://host/v1: {expected}"
+
+
+@pytest.mark.parametrize("before", range(50, 90, 5))
+def test_no_part_of_the_key_stands_in_what_an_error_quotes(before: int) -> None:
+    said = {"choices": "x" * before + KEY, "usage": {"completion_tokens": 1}}
+    with pytest.raises(PassingError) as error:
+        read_reply(response(200, json.dumps(said), key=KEY), "http://host/v1")
+    assert KEY[:4] not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "expected"),
+    [
+        (KEY, f"your header: Bearer {KEY}", "your header: Bearer ***"),
+        ("EMPTY", "the box is EMPTY", "the box is EMPTY"),
+        ("required", "none is required", "none is required"),
+        ("1234567", "1234567 stars", "1234567 stars"),
+    ],
+)
+def test_a_reply_that_repeats_the_key_is_kept_without_it_unless_the_key_is_a_word(
+    key: str, said: str, expected: str
+) -> None:
+    choice = {"message": {"content": said}, "finish_reason": "stop"}
+    whole = json.dumps({"choices": [choice], "usage": {"completion_tokens": 1}})
+    assert read_reply(response(200, whole, key=key), "http://host/v1").text == expected
 
 
 @pytest.mark.parametrize(

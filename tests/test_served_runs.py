@@ -230,6 +230,24 @@ def test_a_key_may_end_with_a_line_and_need_not_be(monkeypatch: pytest.MonkeyPat
     assert (api_key("MY_KEY"), api_key("OPENAI_API_KEY")) == ("abc", None)
 
 
+def test_the_name_of_a_model_that_repeats_the_key_is_told_without_it() -> None:
+    with Faulty(models=(f"model of {KEY}",)) as server:
+        assert connected([server.url], None, key=KEY, seed=0, max_new_tokens=1).model == "model of ***"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(KEY, r"must be the name of an environment variable"), ("abcdef0123456789", r"that it names is not set\.")],
+)
+def test_a_key_in_place_of_its_variables_name_is_refused_and_neither_shown_nor_written(
+    given: str, expected: str, load: Load, tmp_path: Path
+) -> None:
+    with Faulty() as server, pytest.raises(ConfigError, match=expected) as error:
+        run_stages(load(server, more=(f"infer.server.api_key_env={given}",)), ("infer",))
+    assert given not in str(error.value)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and given.encode() in path.read_bytes()]
+
+
 def test_an_engine_does_not_show_its_key() -> None:
     with Faulty() as server:
         assert KEY not in repr(connected([server.url], None, key=KEY, seed=0, max_new_tokens=1))

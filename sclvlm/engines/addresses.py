@@ -12,6 +12,7 @@ import httpx2
 
 from sclvlm.engines.requests import ServerError, served
 from sclvlm.errors import ConfigError
+from sclvlm.sections import KEY_VARIABLE
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +46,16 @@ def base_url(url: str) -> str:
 
 
 def api_key(variable: str) -> str | None:
-    """The key in the environment variable called so; None without one.
+    """The key in the environment variable called so; None where it is empty, or not set and the default one.
 
-    Raises ConfigError, which does not show it, for one that no header can hold.
+    Raises ConfigError, which does not show it, for a key that no header can hold, and for another variable that is not
+    set: its name, which may be the key by mistake, is not shown either.
     """
+    if variable != KEY_VARIABLE and variable not in os.environ:
+        raise ConfigError(
+            "server.api_key_env: the environment variable that it names is not set. Put the key into it, or leave "
+            f"server.api_key_env away: then {KEY_VARIABLE} is read where it is set."
+        )
     key = os.environ.get(variable, "").strip()
     if not key.isascii() or not key.isprintable():
         raise ConfigError(f"server.api_key_env: the environment variable {variable} holds no API key, but other text.")

@@ -21,6 +21,7 @@ TRIED_AGAIN = {408, 425, 429}  # and what is at fault on the server's side, from
 OVERLOADED = {429, 502, 503, 504}  # answers of a server, or of what stands before it, that takes no requests now
 NOT_FOR_US = {401, 403, 404, 405}  # the same for every request
 LONGEST_WAIT = 600.0  # seconds a server may ask for
+SECRET = 8  # characters of the shortest key that is kept out of replies
 QUOTED = 300  # characters of an answer that an error shows
 
 
@@ -116,18 +117,20 @@ def read_reply(response: httpx2.Response, url: str) -> Reply:
     if status >= 400:
         raise SclvlmError(f"{url}: {told(response)}")
     try:
-        return _reply(_Completion.model_validate_json(response.content))
+        return _reply(_Completion.model_validate_json(response.content), response)
     except ValidationError as error:
-        raise PassingError(f"{url}: not a chat completion: {_without_key(describe(error), response)}.") from None
+        found = describe(error, lambda value: _without_key(repr(value), response))
+        raise PassingError(f"{url}: not a chat completion: {found}.") from None
 
 
-def _reply(completion: _Completion) -> Reply:
+def _reply(completion: _Completion, response: httpx2.Response) -> Reply:
     choice = completion.choices[0]
+    text = _without_secret(choice.message.content or "", response)
     tokens = choice.logprobs.content if choice.logprobs else None
     logp = sum(token.logprob for token in tokens) if tokens else math.nan
     finish: Literal["stop", "length"] = "length" if choice.finish_reason == "length" else "stop"
     told = logp if math.isfinite(logp) else None
-    return Reply(choice.message.content or "", completion.usage.completion_tokens, finish, told)
+    return Reply(text, completion.usage.completion_tokens, finish, told)
 
 
 def served(url: str, headers: dict[str, str], timeout: float) -> list[str]:
@@ -144,7 +147,7 @@ def served(url: str, headers: dict[str, str], timeout: float) -> list[str]:
     if response.status_code != 200:
         raise ServerError(f"{url}: {told(response)} {_remedy(response.status_code)}".strip())
     try:
-        return [model.id for model in _Models.model_validate_json(response.content).data]
+        return [_without_secret(model.id, response) for model in _Models.model_validate_json(response.content).data]
     except ValidationError:
         raise ServerError(f"{url}: what stands there is no OpenAI-compatible server: {told(response)}") from None
 
@@ -170,8 +173,18 @@ def _message(response: httpx2.Response) -> str:
 
 
 def _without_key(text: str, response: httpx2.Response) -> str:
-    key = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
+    key = _key(response)
     return text.replace(key, "***") if key else text
+
+
+def _without_secret(text: str, response: httpx2.Response) -> str:
+    """`text` without the key, but where the key is a word that an answer may hold by chance, such as EMPTY."""
+    key = _key(response)
+    return text if len(key) < SECRET or key.isalpha() else text.replace(key, "***")
+
+
+def _key(response: httpx2.Response) -> str:
+    return response.request.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
 def _asked_wait(response: httpx2.Response) -> float:
