@@ -14,7 +14,7 @@ Fault = Callable[[str, int, int], str]
 """(question, turn, attempt), the last two from 0, to the fault that meets it: a key of FAULTS, or "" for none."""
 
 SLOW = 2.5  # seconds of a slow reply
-FAULTS: dict[str, tuple[int, str, dict[str, str]]] = {  # status, body, headers
+FAULTS: dict[str, tuple[int, str | bytes, dict[str, str]]] = {  # status, body, headers
     "500": (500, '{"error": {"message": "out of order"}}', {}),
     "503": (503, "no upstream", {}),
     "429": (429, '{"error": {"message": "too many"}}', {"Retry-After": "0.3"}),
@@ -107,7 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault in FAULTS:
             status, text, headers = FAULTS[fault]
-            self._send(status, text.replace("KEY", str(self.headers["Authorization"])), headers)
+            said = text if isinstance(text, bytes) else text.replace("KEY", str(self.headers["Authorization"]))
+            self._send(status, said, headers)
         else:
             self._send(200, json.dumps(completion(body, turn)), {})
 
@@ -115,8 +116,8 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.faulty.lock:
             self.server.faulty.in_flight -= 1
 
-    def _send(self, status: int, text: str, headers: dict[str, str]) -> None:
-        content = text.encode()
+    def _send(self, status: int, text: str | bytes, headers: dict[str, str]) -> None:
+        content = text if isinstance(text, bytes) else text.encode()
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from sclvlm.engines import fleet as fleets
+from sclvlm.engines import requests
 from sclvlm.engines.requests import PassingError, read_reply
 from sclvlm.errors import SclvlmError
 from tests.faulty import FAULTS
@@ -51,13 +52,40 @@ def test_a_completion_is_read_to_a_reply(text: str, expected: tuple[object, ...]
 
 
 @pytest.mark.parametrize(
+    ("said", "logprobs", "tokens"),
+    [("a", LOGPROBS, 2), ("x" * 9, '"logprobs": null', 3), ("\u00e4" * 4, '"logprobs": null', 2), ("", LOGPROBS, 2)],
+)
+def test_tokens_that_a_server_does_not_count_are_those_it_lists_or_a_quarter_of_the_bytes(
+    said: str, logprobs: str, tokens: int
+) -> None:
+    whole = f'{{"choices": [{{"message": {{"content": "{said}"}}, "finish_reason": "stop", {logprobs}}}]}}'
+    assert read_reply(response(200, whole), "http://host/v1").num_tokens == tokens
+
+
+def test_that_tokens_are_estimated_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    requests._say_estimated.cache_clear()
+    for _ in range(2):
+        read_reply(response(200, '{"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}'), "http://h")
+    assert [record.message[:31] for record in caplog.records] == ["the server counts no tokens (us"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(FAULTS["filtered"][1], "content filter withheld"), (" " * (requests.LARGEST + 1), "more than 16 MiB")],
+    ids=["filtered", "too long"],
+)
+def test_an_answer_that_is_withheld_or_too_long_is_that_questions_failure(text: str, expected: str) -> None:
+    with pytest.raises(SclvlmError, match=expected):
+        read_reply(response(200, text), "http://host/v1")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
         "<html>",
         "[]",
-        '{"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}',
-        FAULTS["filtered"][1],
+        '{"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "usage": {"completion_tokens": 9e99}}',
         '{"error": "busy"}',
     ],
 )

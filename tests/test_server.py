@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sclvlm.engines import Opening, Reply
+from sclvlm.engines import Opening, Reply, requests
 from sclvlm.engines import fleet as fleets
 from sclvlm.engines.requests import ServerError
 from sclvlm.engines.seeds import row_seed
@@ -193,6 +194,23 @@ def test_a_request_that_is_our_fault_is_made_once_and_told_in_the_servers_words(
     assert [trace.failed for trace in traces] == [False, True, False]
     assert "the prompt is too long: 9000 tokens, at most 8192" in traces[1].meta["error"]
     assert sum("q1" in question for question in server.questions()) == 1
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("packed", [False, True])
+def test_of_an_answer_that_is_too_long_no_more_is_read_than_an_answer_may_have(
+    status: int, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "LARGEST", 2**20)
+    content, read = b"x" * 2**24, list[int]()
+    sent = (gzip.compress(content), {"Content-Encoding": "gzip"}) if packed else (content, {})
+    monkeypatch.setitem(FAULTS, "long", (status, *sent))
+    whole = requests._read
+    monkeypatch.setattr(requests, "_read", lambda said, found: read.append(len(found)) or whole(said, found))
+    with Faulty(lambda question, *_: "long" if question == "q1" else "") as server:
+        found = {each.opening.id: each.replies for each in engine(server, retries=0).stream(openings(3), [])}
+    assert {name for name, replies in found.items() if isinstance(replies, SclvlmError)} == {"q1"}
+    assert 2**20 < max(read) <= 2**20 + 2**20  # what is unpacked comes in pieces of at most 1 MiB
 
 
 def test_a_conversation_that_no_attempt_mends_fails_alone() -> None:

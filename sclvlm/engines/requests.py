@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import email.utils
+import logging
 import math
 import time
 from collections.abc import Sequence
+from contextlib import aclosing
+from functools import cache
 from typing import Any, Literal
 
 import anyio
@@ -17,10 +20,14 @@ from sclvlm.errors import RunError, SclvlmError
 from sclvlm.records import Message, message_text
 from sclvlm.storage import describe
 
+log = logging.getLogger(__name__)
+
 TRIED_AGAIN = {408, 425, 429}  # and what is at fault on the server's side, from 500 on
 OVERLOADED = {429, 502, 503, 504}  # answers of a server, or of what stands before it, that takes no requests now
 NOT_FOR_US = {401, 403, 404, 405}  # the same for every request
 LONGEST_WAIT = 600.0  # seconds a server may ask for
+LARGEST = 16 * 2**20  # bytes of an answer that are read
+BYTES_A_TOKEN = 4  # of text, where the server counts no tokens: near what English takes
 SECRET = 8  # characters of the shortest key that is kept out of replies
 QUOTED = 300  # characters of an answer that an error shows
 
@@ -57,17 +64,17 @@ class _Logprobs(BaseModel):
 
 class _Choice(BaseModel):
     message: _Said
-    finish_reason: Literal["stop", "length", "tool_calls"]
+    finish_reason: Literal["stop", "length", "tool_calls", "content_filter"]
     logprobs: _Logprobs | None = None
 
 
 class _Usage(BaseModel):
-    completion_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(ge=0, lt=2**31)
 
 
 class _Completion(BaseModel):
     choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage
+    usage: _Usage | None = None
 
 
 class _Model(BaseModel):
@@ -99,12 +106,28 @@ async def complete(client: httpx2.AsyncClient, url: str, body: dict[str, Any], t
     """
     try:
         with anyio.fail_after(timeout):
-            response = await client.post(f"{url}/chat/completions", json=body)
+            response = await _asked(client, f"{url}/chat/completions", body)
     except TimeoutError:
         raise PassingError(f"{url}: no reply within {timeout:g} seconds.", late=True) from None
     except httpx2.RequestError as error:
         raise PassingError(f"{url}: {_reason(error)}.", lost=isinstance(error, httpx2.TransportError)) from None
     return read_reply(response, url)
+
+
+async def _asked(client: httpx2.AsyncClient, url: str, body: dict[str, Any]) -> httpx2.Response:
+    content = bytearray()
+    async with client.stream("POST", url, json=body) as response, aclosing(response.aiter_bytes()) as parts:
+        async for part in parts:
+            content += part
+            if len(content) > LARGEST:
+                break
+    return _read(response, content)
+
+
+def _read(response: httpx2.Response, content: bytearray) -> httpx2.Response:
+    """`response` with the `content` that was read of it, which is decoded."""
+    headers = {name: value for name, value in response.headers.items() if name != "content-encoding"}
+    return httpx2.Response(response.status_code, headers=headers, content=bytes(content), request=response.request)
 
 
 def read_reply(response: httpx2.Response, url: str) -> Reply:
@@ -116,11 +139,16 @@ def read_reply(response: httpx2.Response, url: str) -> Reply:
         raise ServerError(f"{url}: {told(response)} {_remedy(status)}")
     if status >= 400:
         raise SclvlmError(f"{url}: {told(response)}")
+    if len(response.content) > LARGEST:
+        raise SclvlmError(f"{url}: the answer has more than {LARGEST / 2**20:g} MiB. Lower max_new_tokens.")
     try:
-        return _reply(_Completion.model_validate_json(response.content), response)
+        completion = _Completion.model_validate_json(response.content)
     except ValidationError as error:
         found = describe(error, lambda value: _without_key(repr(value), response))
         raise PassingError(f"{url}: not a chat completion: {found}.") from None
+    if completion.choices[0].finish_reason == "content_filter":
+        raise SclvlmError(f"{url}: the server's content filter withheld the answer.")
+    return _reply(completion, response)
 
 
 def _reply(completion: _Completion, response: httpx2.Response) -> Reply:
@@ -129,8 +157,23 @@ def _reply(completion: _Completion, response: httpx2.Response) -> Reply:
     tokens = choice.logprobs.content if choice.logprobs else None
     logp = sum(token.logprob for token in tokens) if tokens else math.nan
     finish: Literal["stop", "length"] = "length" if choice.finish_reason == "length" else "stop"
-    told = logp if math.isfinite(logp) else None
-    return Reply(text, completion.usage.completion_tokens, finish, told)
+    count = completion.usage.completion_tokens if completion.usage else len(tokens or ()) or _estimated(text)
+    return Reply(text, count, finish, logp if math.isfinite(logp) else None)
+
+
+def _estimated(text: str) -> int:
+    """Tokens of a reply that nobody has counted."""
+    _say_estimated()
+    return -(-len(text.encode()) // BYTES_A_TOKEN)
+
+
+@cache
+def _say_estimated() -> None:
+    log.warning(
+        "the server counts no tokens (usage): num_tokens is the length of the reply in bytes by %d. "
+        "server.extra: {logprobs: true} has it list them, if it knows that.",
+        BYTES_A_TOKEN,
+    )
 
 
 def served(url: str, headers: dict[str, str], timeout: float) -> list[str]:
@@ -139,7 +182,7 @@ def served(url: str, headers: dict[str, str], timeout: float) -> list[str]:
     Raises ServerError when it does not answer, or not us.
     """
     try:
-        response = httpx2.get(f"{url}/models", headers=headers, timeout=timeout)
+        response = _listed(f"{url}/models", headers, timeout)
     except httpx2.RequestError as error:
         raise ServerError(f"{url}: {_reason(error)}.") from None
     if response.status_code in (404, 405):
@@ -150,6 +193,16 @@ def served(url: str, headers: dict[str, str], timeout: float) -> list[str]:
         return [_without_secret(model.id, response) for model in _Models.model_validate_json(response.content).data]
     except ValidationError:
         raise ServerError(f"{url}: what stands there is no OpenAI-compatible server: {told(response)}") from None
+
+
+def _listed(url: str, headers: dict[str, str], timeout: float) -> httpx2.Response:
+    content = bytearray()
+    with httpx2.stream("GET", url, headers=headers, timeout=timeout) as response:
+        for part in response.iter_bytes():
+            content += part
+            if len(content) > LARGEST:
+                break
+    return _read(response, content)
 
 
 def told(response: httpx2.Response) -> str:
