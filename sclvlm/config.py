@@ -106,7 +106,8 @@ class AskSection(Section):
     max_new_tokens: int = Field(default=256, ge=1)
     """Longest answer in tokens."""
     batch_size: int = Field(default=16, ge=1)
-    """Conversations held at once in process; changes only the pace."""
+    """Conversations held at once in process, and by servers where the review knows the answer (oracle); changes only
+    the pace."""
     tokens_per_batch: int | None = Field(default=None, ge=1)
     """Hold as many at once as fit in so many tokens, room for replies included, in place of batch_size; engine hf."""
     continue_cache: bool = True

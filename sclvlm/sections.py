@@ -82,7 +82,7 @@ class ServerSection(Section):
     trained: str | None = None
     """The name they serve what train has made by (an adapter, say): evaluate asks it after training."""
     concurrency: int = Field(default=32, ge=1)
-    """Conversations in flight at once, over all servers."""
+    """Conversations that each process of the run has in flight at once, over all servers."""
     timeout: float = Field(default=600.0, gt=0.0)
     """Seconds to wait for one reply."""
     retries: int = Field(default=8, ge=0)
