@@ -53,10 +53,11 @@ def collect_traces(
 
     That is in order where the engine knows batches. share: of several processes each calls this with its own, and
     appends to a file of its own; `journal.merge` makes one of them, in order, when all have ended. count_failed: adds
-    to the failures of this run and returns their sum over all processes. done: what they hold, where that was read
-    before. A sample that can't be answered is kept with its reason; more than `max_failed_share` of all raise
-    SclvlmError. What was appended before is complete, so a killed run goes on where it stopped. Memory holds a batch
-    and what is prepared of the next one, and 8 bytes for each trace there was.
+    to the failures of this run and returns their sum over all processes. done: what they held before any process
+    began, read now by default, which is right for one process alone. A sample that can't be answered is kept with its
+    reason; more than `max_failed_share` of all raise SclvlmError. What was appended before is complete, so a killed run
+    goes on where it stopped. Memory holds a batch and what is prepared of the next one, and 8 bytes for each trace
+    there was.
     """
     done, total = answered(path) if done is None else done, len(samples) * draws
     count_failed = count_failed or _Sum()
