@@ -36,7 +36,7 @@ class Asked(TypedDict):
     """P prompts that the policy is to answer k times each; see `sclvlm.rollouts`. Names as in `Encoded`."""
 
     ids: list[list[int]]  # (P)
-    types: dict[str, list[list[int]]]  # (P) each
+    types: dict[str, list[list[Any]]]  # (P) each
     images: dict[str, Any]  # of P rows
     repeated: dict[str, Any]  # of P * k rows, those of one prompt behind one another
 
@@ -163,7 +163,8 @@ def _inputs(model: Any, rows: Rows, encoded: Encoded, *, shared: bool) -> dict[s
     inputs = {"input_ids": rows.ids, "attention_mask": (rows.branches >= 0).long(), **encoded.images}
     behind = rows.ids.shape[1] - rows.prompt_width
     for name, types in encoded.types.items():
-        inputs[name] = F.pad(pad_prompts(types, 0, shared=shared)[0], (0, behind))
+        told = pad_prompts(types, 0, shared=shared)[0]
+        inputs[name] = torch.cat([told, told[:, -1:].repeat_interleave(behind, 1)], 1)  # goes on as the prompt ends
     placed = positions(model, rows, inputs, shared=shared)
     return inputs if placed is None else {**inputs, "position_ids": placed}
 

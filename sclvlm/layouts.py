@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import create_block_mask
 
 from sclvlm.attention import TWO_PARTS
-from sclvlm.models import accepts, counts_positions, rope_index, unwrapped
+from sclvlm.models import accepts, counts_positions, has_cross_attention, rope_index, unwrapped
 from sclvlm.rendering import pad, position_ids
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -226,10 +226,6 @@ def _sees_forward(model: Any, text: Any) -> bool:
     return by_types or bool(getattr(text, "use_bidirectional_attention", None))
 
 
-def _has_cross_attention(model: Any, text: Any) -> bool:
-    return bool(model.config.is_encoder_decoder or getattr(text, "cross_attention_layers", None))
-
-
 def _takes_no_positions(model: Any, text: Any) -> bool:
     return not accepts(model, "position_ids")
 
@@ -245,7 +241,7 @@ REASONS: tuple[tuple[Callable[[Any, Any], bool], str], ...] = (
     (_has_own_attention, "its attention takes no mask but its own (model.attention sdpa, flex_attention and eager do)"),
     (_has_state, "some of its layers carry a state along the row, or attend in chunks of it"),
     (_sees_forward, "its tokens see others that stand behind them"),
-    (_has_cross_attention, "its text attends to an encoder"),
+    (lambda model, text: has_cross_attention(model), "its text attends to an encoder"),
     (_takes_no_positions, "it takes no position_ids"),
     (places_otherwise, "it places pictures by more than their grids"),
 )

@@ -11,23 +11,24 @@ from PIL import Image
 from torch import Tensor
 
 from sclvlm.errors import SclvlmError
-from sclvlm.models import Policy, accepts
+from sclvlm.models import Policy, accepts, has_cross_attention
 from sclvlm.pictures import PictureError
 from sclvlm.records import Message, count_images, message_text
 
 TYPE_KEYS = ("token_type_ids", "mm_token_type_ids")
-SEQUENCE_KEYS = ("input_ids", "attention_mask", "labels", *TYPE_KEYS)
+SEQUENCE_KEYS = ("input_ids", "attention_mask", "labels")
 
 
 class Encoded(NamedTuple):
     """Token ids per conversation, images expanded, and the image tensors of all of them together.
 
-    types: for models that ask, under the argument's name, which ids stand for pictures; as long as `ids`.
+    types: for models that ask, under the argument's name, what each id is (one that stands for a picture, say) or sees
+    (which pictures): a number or lists of them; as long as `ids`.
     """
 
     ids: list[list[int]]
     images: dict[str, Tensor]
-    types: dict[str, list[list[int]]]
+    types: dict[str, list[list[Any]]]
 
 
 class Reply(NamedTuple):
@@ -62,11 +63,12 @@ class Renderer:
     def encode(self, texts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> Encoded:
         """Rendered `texts` with the images of each, in order, to ids and image tensors.
 
-        Raises PictureError for images that the processor refuses (of an extreme shape, say).
+        Raises PictureError for images that the processor refuses (of an extreme shape, say), SclvlmError for a model
+        that takes no images, or only texts with equally many of them together.
         """
         if not any(images):
             return Encoded([self.tokens(text) for text in texts], {}, {})
-        self._check_images(texts)
+        self._check_images(images)
         try:
             batch = self.policy.processor(
                 text=list(texts),
@@ -77,15 +79,13 @@ class Renderer:
             )
         except ValueError as error:
             raise PictureError(f"the model's processor refuses the pictures: {error}") from error
-        content = batch["attention_mask"].bool()
+        ids, content = batch["input_ids"], batch["attention_mask"].bool()
+        others = {key: value for key, value in batch.items() if key not in SEQUENCE_KEYS}
+        told = {key: value for key, value in others.items() if _tells_of_tokens(value, ids)}
         return Encoded(
-            _unpadded(batch["input_ids"], content),
-            {key: value for key, value in batch.items() if key not in SEQUENCE_KEYS},
-            {
-                key: _unpadded(batch[key], content)
-                for key in TYPE_KEYS
-                if key in batch and accepts(self.policy.model, key)
-            },
+            _unpadded(ids, content),
+            {key: value for key, value in others.items() if key not in told},
+            {key: _unpadded(value, content) for key, value in told.items() if accepts(self.policy.model, key)},
         )
 
     def tokens(self, text: str) -> list[int]:
@@ -178,16 +178,28 @@ class Renderer:
             content = [{"type": "text", "text": content}]
         return {**message, "content": content}  # a template reads tool calls and names too
 
-    def _check_images(self, texts: Sequence[str]) -> None:
+    def _check_images(self, images: Sequence[Sequence[Image.Image]]) -> None:
+        path, counts = self.policy.ref.path, sorted({len(each) for each in images})
         if self.policy.processor is self.policy.tokenizer:
-            raise SclvlmError(f"model.path {self.policy.ref.path!r}: a text-only model can't answer about images.")
+            raise SclvlmError(f"model.path {path!r}: a text-only model can't answer about images.")
+        if len(counts) > 1 and has_cross_attention(self.policy.model):
+            # Tokens before a row's first picture attend to the padding among pictures.
+            raise SclvlmError(
+                f"model.path {path!r}: in a batch this model wants equally many images a row, got {counts[0]} and "
+                f"{counts[-1]}. Train on such records apart, or in batches of one."
+            )
 
 
 def _part(part: dict[str, Any]) -> dict[str, Any]:
     return {"type": "image"} if part["type"] == "image" else {"type": "text", "text": part["text"]}
 
 
-def _unpadded(rows: Tensor, content: Tensor) -> list[list[int]]:
+def _tells_of_tokens(values: Tensor, ids: Tensor) -> bool:
+    """Whether `values` are of `ids`, padded as these are, and not of pictures."""
+    return values.shape[:2] == ids.shape and not values.is_floating_point()
+
+
+def _unpadded(rows: Tensor, content: Tensor) -> list[list[Any]]:
     return [row[mask].tolist() for row, mask in zip(rows, content, strict=True)]
 
 
@@ -195,10 +207,13 @@ def _roles(messages: Sequence[Message]) -> str:
     return ", ".join(message["role"] for message in messages) or "nothing"
 
 
-def pad(rows: Sequence[Sequence[int]], fill: int, *, left: bool) -> tuple[Tensor, Tensor]:
-    """Ragged `rows` as one (rows, longest) tensor of ids, and its mask: 1 for content, 0 for padding."""
+def pad(rows: Sequence[Sequence[Any]], fill: int, *, left: bool) -> tuple[Tensor, Tensor]:
+    """Ragged `rows` as one (rows, longest) tensor of ids, and its mask: 1 for content, 0 for padding.
+
+    Where rows are of lists in place of ids, the tensor goes on with their shape.
+    """
     width = max(len(row) for row in rows)
-    ids = torch.full((len(rows), width), fill)
+    ids = torch.full((len(rows), width, *torch.tensor(rows[0]).shape[1:]), fill)
     mask = torch.zeros((len(rows), width), dtype=torch.long)
     for index, row in enumerate(rows):
         span = slice(width - len(row), width) if left else slice(0, len(row))

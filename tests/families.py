@@ -21,6 +21,7 @@ from sclvlm.rendering import Renderer
 from tests import tiny
 from tests.text_families import READING, Parts, gemma3_settings, mamba, qwen3_next
 from tests.tiny import llava_processor, settle, text_config, tokenizer
+from tests.token_families import ernie, mllama
 
 TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 
@@ -299,6 +300,7 @@ def paligemma() -> Parts:
 
 
 SEEING: dict[str, Callable[[], Parts]] = {
+    "ernie": ernie,
     "fast_vlm": fast_vlm,
     "idefics3": idefics3,
     "internvl": internvl,
@@ -314,6 +316,7 @@ SEEING: dict[str, Callable[[], Parts]] = {
 UNSHARED: dict[str, Callable[[], Parts]] = {
     "gemma3": gemma3,
     "mamba": mamba,
+    "mllama": mllama,
     "paligemma": paligemma,
     "qwen3_next": qwen3_next,
 }
@@ -341,7 +344,7 @@ def alone(policy: Policy, record: Any) -> torch.Tensor:
     for completion in record.completions:
         reply = renderer.completion(record.prompt, completion)
         ids = torch.tensor([prompt.ids[0] + reply])
-        types = {name: torch.tensor([rows[0] + [0] * len(reply)]) for name, rows in prompt.types.items()}
+        types = {name: torch.tensor([rows[0] + rows[0][-1:] * len(reply)]) for name, rows in prompt.types.items()}
         scores = policy.model(input_ids=ids, **prompt.images, **types, use_cache=False).logits[0].log_softmax(-1)
         sums.append(scores[-len(reply) - 1 : -1].gather(1, ids[0, -len(reply) :, None]).sum())
     return torch.stack(sums)

@@ -31,6 +31,7 @@ RECOMPUTED = {
     "gemma3_text": "a sliding window",
     "mamba": "carry a state along the row",
     "mistral": "a sliding window",
+    "mllama": "its text attends to an encoder",
     "paligemma": "may see others that stand behind them",
     "qwen2": "a sliding window",
     "qwen3_next": "carry a state along the row",

@@ -14,7 +14,7 @@ from transformers.integrations import flex_attention as transformers_flex
 
 from sclvlm.attention import split_attention
 from sclvlm.collation import Collator, agreed_layout, logps
-from sclvlm.errors import ConfigError
+from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.models import Policy
 from sclvlm.records import PreferencePair
 from sclvlm.rendering import Renderer
@@ -27,9 +27,11 @@ CAPPED = {"gemma2"}  # scores capped inside the attention, which torch's fused o
 PLAIN_ONLY = {
     "gemma3": "its tokens see others that stand behind them",
     "mamba": "some of its layers carry a state along the row",
+    "mllama": "its text attends to an encoder",
     "paligemma": "its tokens see others that stand behind them",
     "qwen3_next": "some of its layers carry a state along the row",
 }
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in some processors
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +41,9 @@ def policy() -> Callable[[str], Policy]:
 
 
 def records(family: str, shapes: list[str]) -> list[PreferencePair]:
-    """Three pairs of ragged lengths, about two, one and one picture where the family sees."""
-    about = (shapes[:2], shapes[2:], shapes[1:2]) if family not in families.READING else ((), (), ())
+    """Three pairs of ragged lengths, about two, one and one picture where the family sees, or one each."""
+    first = shapes[: 1 if family == "mllama" else 2]
+    about = (first, shapes[2:], shapes[1:2]) if family not in families.READING else ((), (), ())
     return [
         families.pair("What is it?", "A red square.", "No.", *about[0]),
         families.pair("Which colour has it?", "Blue", "It is green", *about[1]),
@@ -61,7 +64,8 @@ class Scored(NamedTuple):
 
 def scored(policy: Policy, found: Tensor) -> Scored:
     weights = torch.tensor([[1.0, -0.7], [0.3, 0.9], [-1.1, 0.5]])
-    slopes = torch.autograd.grad((found * weights).sum(), list(policy.model.parameters()), allow_unused=True)
+    learning = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
+    slopes = torch.autograd.grad((found * weights).sum(), learning, allow_unused=True)
     return Scored(found.detach(), torch.cat([slope.flatten() for slope in slopes if slope is not None]))
 
 
@@ -176,12 +180,18 @@ def test_auto_falls_back_and_says_why_once(
     assert [PLAIN_ONLY[family] in each.getMessage() for each in caplog.records] == [True]
 
 
+def test_where_pictures_stand_beside_the_row_a_batch_with_unequally_many_is_refused(
+    policy: Callable[[str], Policy], shapes: list[str]
+) -> None:
+    with pytest.raises(SclvlmError, match=r"equally many images a row, got 1 and 2\. Train on such records apart"):
+        sums(policy("mllama"), records("llava", shapes), "plain")
+
+
 @torch.no_grad()
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in PaliGemma's processor
-@pytest.mark.parametrize("family", ["gemma3", "mamba", "paligemma", "qwen3_next"])
+@pytest.mark.parametrize("family", ["gemma3", "mamba", "mllama", "paligemma", "qwen3_next"])
 def test_families_with_plain_rows_only_score_there_as_sequences_alone(
     family: str, policy: Callable[[str], Policy], shapes: list[str]
 ) -> None:
-    pairs = records(family if family in ("gemma3", "paligemma") else "llama", shapes)
+    pairs = records(family if family in ("gemma3", "mllama", "paligemma") else "llama", shapes)
     expected = torch.stack([families.alone(policy(family), each) for each in pairs])
     torch.testing.assert_close(sums(policy(family), pairs, "plain"), expected, rtol=0, atol=1e-4)

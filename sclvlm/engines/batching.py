@@ -31,6 +31,14 @@ def batches(widths: Sequence[int], tokens: int) -> Iterator[list[int]]:
         yield batch
 
 
+def equally_pictured(openings: Sequence[Opening]) -> list[list[int]]:
+    """Indices of openings, those with equally many pictures together, in their order."""
+    found: dict[int, list[int]] = {}
+    for index, opening in enumerate(openings):
+        found.setdefault(len(opening.images), []).append(index)
+    return list(found.values())
+
+
 Sizes = tuple[tuple[int, int], ...]
 """Height and width in pixels of each of a prompt's pictures."""
 

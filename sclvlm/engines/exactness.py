@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sclvlm.layouts import places_otherwise
-from sclvlm.models import accepts, rope_index, unwrapped
+from sclvlm.models import accepts, has_cross_attention, rope_index, unwrapped
 from sclvlm.rendering import TYPE_KEYS
 
 
@@ -46,5 +46,9 @@ REASONS: tuple[tuple[Callable[[Any, Any], bool], str], ...] = (
     (_has_window, "some of its layers attend to a sliding window, out of which padding pushes words"),
     (_sees_forward, "its tokens may see others that stand behind them"),
     (_takes_no_positions, "it takes no position_ids"),
+    (
+        lambda model, text: has_cross_attention(model),
+        "its text attends to an encoder, each token to its own part of it",
+    ),
     (lambda model, text: places_otherwise(model), "it places pictures by more than their grids"),
 )

@@ -22,7 +22,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from sclvlm.engines import Opening, Reply
 from sclvlm.engines.ahead import Ahead
-from sclvlm.engines.batching import Widths, batches
+from sclvlm.engines.batching import Widths, batches, equally_pictured
 from sclvlm.engines.context import check_fits
 from sclvlm.engines.drafts import Written
 from sclvlm.engines.exactness import why_not_continued
@@ -31,7 +31,7 @@ from sclvlm.engines.openings import on_device
 from sclvlm.engines.sampling import RowSampler
 from sclvlm.engines.seeds import row_seed
 from sclvlm.engines.turns import ContinuedTurns, Turns, texts
-from sclvlm.models import Policy, unwrapped
+from sclvlm.models import Policy, has_cross_attention, unwrapped
 from sclvlm.records import Message, text_message
 from sclvlm.rendering import Encoded, Renderer, pad
 
@@ -93,10 +93,15 @@ class HFEngine:
         return Ready(batch, self._turns(self.policy, openings, self.max_new_tokens, self._reader), tuple(behind))
 
     def _batches(self, asked: Asked) -> list[tuple[int, ...]]:
+        apart = has_cross_attention(self.policy.model)  # see Renderer.encode
+        groups = equally_pictured(asked.openings) if apart else [list(range(len(asked.openings)))]
+        return [batch for group in groups for batch in self._cut(group, asked)]
+
+    def _cut(self, rows: list[int], asked: Asked) -> list[tuple[int, ...]]:
         if self.tokens_per_batch is None:
-            return [tuple(range(len(asked.openings)))]
-        widths = self._widths.rows(asked.openings, asked.follow_ups, self.max_new_tokens)
-        return [tuple(batch) for batch in batches(widths, self.tokens_per_batch)]
+            return [tuple(rows)]
+        widths = self._widths.rows([asked.openings[row] for row in rows], asked.follow_ups, self.max_new_tokens)
+        return [tuple(rows[index] for index in batch) for batch in batches(widths, self.tokens_per_batch)]
 
     def _together(
         self, openings: Sequence[Opening], follow_ups: Sequence[Message], turns: Turns[Any]

@@ -146,7 +146,7 @@ class ContinuedTurns(Turns[Prompts]):
         self._spread(torch.tensor(shared.of))
         return self._follow(shared.branches)
 
-    def _prefill(self, ids: list[list[int]], types: Mapping[str, list[list[int]]], images: Mapping[str, Any]) -> Tensor:
+    def _prefill(self, ids: list[list[int]], types: Mapping[str, list[list[Any]]], images: Mapping[str, Any]) -> Tensor:
         """A new cache that `ids` stand in, and what `_extend` returns for them."""
         self.cache = RowCache(self.policy.model.config, len(ids), self.policy.device)
         self.places = Places(self.policy.model, len(ids))

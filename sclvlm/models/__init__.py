@@ -228,6 +228,13 @@ def rope_index(model: Any) -> Callable[..., tuple[torch.Tensor, torch.Tensor]] |
     return next(filter(None, methods), None)
 
 
+def has_cross_attention(model: Any) -> bool:
+    """Whether tokens attend to an encoder, or look at pictures that stand beside the row in place of inside it."""
+    config = unwrapped(model).config
+    names = ("cross_attention_layers", "cross_layer_interval")
+    return bool(config.is_encoder_decoder or any(getattr(config.get_text_config(), name, None) for name in names))
+
+
 def placeholders(model: Any) -> list[int]:
     """Ids that stand for pictures, films or sounds in a prompt, and that `model` takes for such wherever they are."""
     names = [f"{kind}_token_{key}" for kind in ("image", "video", "audio") for key in ("id", "index")]
