@@ -72,7 +72,7 @@ def questions(samples: Iterable[Sample], traces: Iterable[T], path: Path) -> Ite
 
 
 def _grade_turn(turn: Turn, sample: Sample, marker: str) -> GradedTurn:
-    graded = FAILED if turn.finish_reason == "error" else grade(in_plain_marks(turn.response, marker), sample)
+    graded = FAILED if turn.finish_reason == "error" else grade(in_plain_marks(turn.said, marker), sample)
     return GradedTurn(**{name: getattr(turn, name) for name in Turn.model_fields}, **graded._asdict())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sclvlm.answers import extract, normalise
+from sclvlm.answers.cleaning import thought_opened
 from sclvlm.answers.vqa import CONTRACTIONS
 
 COLORS = ("red", "blue", "dark blue", "green")
@@ -334,3 +335,17 @@ def test_normalisation_follows_the_official_vqa_evaluation(text: str, normal: st
 
 def test_no_contraction_is_itself_a_misspelling() -> None:
     assert not set(CONTRACTIONS) & set(CONTRACTIONS.values())
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tag"),
+    [
+        ("assistant\n<think>\n", "<think>"),
+        ("assistant\n◁think▷", "◁think▷"),
+        ("assistant\n<think>\n\n</think>\n\n", ""),
+        ("What does <think> mean?\nassistant\n", ""),
+        ("What does <think> mean?\nassistant\n<think>\n", "<think>"),
+    ],
+)
+def test_a_thought_is_opened_by_the_end_of_a_prompt_alone(prompt: str, tag: str) -> None:
+    assert thought_opened(prompt) == tag

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -265,6 +266,17 @@ def test_log_probabilities_are_at_temperature_one() -> None:
     logits = torch.tensor([[0.0, 2.0, 1.0]])
     tokens, found = RowSampler([1], steps=1, temperature=0.1, top_p=0.5).pick(logits, 0)
     torch.testing.assert_close(found, logits.log_softmax(-1)[:, tokens[0]])
+
+
+@pytest.mark.parametrize(("begun", "opened"), [("<think>\n", "<think>"), ("<think>\n\n</think>\n\n", ""), ("", "")])
+def test_a_reply_says_which_thought_the_template_had_begun(
+    begun: str, opened: str, tiny_policy: Callable[[str], Policy]
+) -> None:
+    policy, asked = tiny_policy("llama"), openings("llama", [""] * 4)[:2]
+    words = deepcopy(policy.tokenizer)
+    words.chat_template = tiny.CHATML.replace("assistant\n{%", f"assistant\n{begun}{{%")
+    said = engine(replace(policy, processor=words)).converse(asked, FOLLOW_UPS)
+    assert {reply.opened for replies in said for reply in replies} == {opened}
 
 
 def test_temperature_zero_picks_the_likeliest() -> None:

@@ -142,3 +142,19 @@ def test_a_trace_of_another_sample_is_an_error() -> None:
 def test_an_answer_is_read_from_between_the_markers_it_was_asked_for() -> None:
     said = trace("A or <a>B</a> or A", "<a>A</a> or B").model_copy(update={"prompts": {"marker": "<a> </a>"}})
     assert [turn.answer for turn in grade_trace(said, LETTER).turns] == ["B", "A"]
+
+
+@pytest.mark.parametrize(
+    ("opened", "verdict"), [("<think>", Verdict.UNPARSED), ("◁think▷", Verdict.UNPARSED), ("", Verdict.INCORRECT)]
+)
+def test_a_thought_that_the_template_opened_and_that_was_cut_is_no_answer(opened: str, verdict: Verdict) -> None:
+    asked = trace("The answer is blue, but look at")
+    turns = (asked.turns[0].model_copy(update={"opened": opened, "finish_reason": "length"}),)
+    assert grade_trace(asked.model_copy(update={"turns": turns}), sample()).turns[0].verdict is verdict
+
+
+def test_what_follows_a_thought_that_the_template_opened_is_the_answer() -> None:
+    asked = trace("Blue? No.</think>The answer is red.")
+    turns = (asked.turns[0].model_copy(update={"opened": "<think>"}),)
+    graded = grade_trace(asked.model_copy(update={"turns": turns}), sample()).turns[0]
+    assert (graded.verdict, graded.opened) == (Verdict.CORRECT, "<think>")

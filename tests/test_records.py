@@ -140,6 +140,13 @@ def test_a_trace_has_a_turn() -> None:
         Trace.model_validate(trace_fields())
 
 
+@pytest.mark.parametrize(("opened", "written"), [("<think>", True), ("", False)])
+def test_a_turn_names_the_thought_that_was_opened_where_there_is_one(opened: str, written: bool) -> None:
+    turn = Turn(role="initial", prompt=[], response="", num_tokens=0, finish_reason="stop", opened=opened)
+    assert ("opened" in turn.model_dump()) is written
+    assert Turn.model_validate_json(turn.model_dump_json()) == turn
+
+
 def test_a_trace_failed_when_one_turn_did() -> None:
     fields = trace_fields(turn(), turn(finish="error"))
     assert GradedTrace.model_validate({**fields, "transition": "c->c"}).failed

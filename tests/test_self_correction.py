@@ -195,6 +195,8 @@ def test_a_device_that_fails_is_not_blamed_on_a_sample(tmp_path: Path) -> None:
 class Guessing(Stub):
     """Says what its guesses for each sample say, one a turn, and notes the reviews it heard."""
 
+    opened = ""
+
     def __init__(self, **guesses: str) -> None:
         super().__init__()
         self.guesses, self.heard = guesses, dict[str, list[str]]()
@@ -204,7 +206,7 @@ class Guessing(Stub):
         self.heard |= {opening.id: [message_text(each) for each in follow_ups] for opening in openings}
         return [
             [
-                Reply(f"## {guess} ##" if guess != "?" else "", 3, "stop", None)
+                Reply(f"## {guess} ##" if guess != "?" else "", 3, "stop", None, self.opened)
                 for guess in self.guesses[opening.id][: len(turns)]
             ]
             for opening, turns in zip(openings, said, strict=True)
@@ -229,6 +231,14 @@ def test_the_oracle_judges_each_answer_before_a_review(tmp_path: Path) -> None:
     engine = Guessing(a="yxy", b="yyx", c="xyy")
     collect(samples("a", "b", "c"), tmp_path / "t.jsonl", engine, review=ORACLE, turns=3, batch_size=3)
     assert engine.heard == {"a": [WRONG, RIGHT], "b": [WRONG, WRONG], "c": [RIGHT, WRONG]}
+
+
+def test_the_oracle_calls_no_thought_wrong_that_the_template_opened_and_that_did_not_end(tmp_path: Path) -> None:
+    engine = Guessing(a="yx")
+    engine.opened = "<think>"
+    [trace] = collect(samples("a"), tmp_path / "t.jsonl", engine, review=ORACLE)
+    assert engine.heard == {"a": [RIGHT]}
+    assert [turn.opened for turn in trace.turns] == ["<think>", "<think>"]
 
 
 def test_without_a_review_the_oracle_says_nothing(tmp_path: Path) -> None:

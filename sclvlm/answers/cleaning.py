@@ -86,6 +86,12 @@ def _after_thought(text: str) -> str | None:
     return None if _THOUGHT_START.search(said) else said
 
 
+def thought_opened(prompt: str) -> str:
+    """The tag at the end of a rendered `prompt` that begins a thought, behind which a response goes on; mostly none."""
+    said = prompt.rstrip()
+    return next((match[0] for match in _THOUGHT_START.finditer(said) if match.end() == len(said)), "")
+
+
 def fold(text: str) -> str:
     """NFKC, plain quotes and dashes, nothing invisible.
 

@@ -21,12 +21,16 @@ class Opening:
 
 
 class Reply(NamedTuple):
-    """What the model wrote. `logp` is the sum of its tokens' log-probabilities at temperature 1, in nats."""
+    """What the model wrote. `logp` is the sum of its tokens' log-probabilities at temperature 1, in nats.
+
+    opened: see `Turn`; a server tells of thoughts in its own way.
+    """
 
     text: str
     num_tokens: int
     finish_reason: Literal["stop", "length"]
     logp: float | None
+    opened: str = ""
 
 
 class Engine(Protocol):

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from sclvlm.answers.cleaning import thought_opened
 from sclvlm.engines import Opening, Reply
 from sclvlm.engines.ahead import Ahead
 from sclvlm.engines.batching import Widths, batches, equally_pictured
@@ -110,10 +111,10 @@ class HFEngine:
         replies: list[list[Reply]] = [[] for _ in openings]
         for turn in range(1 + len(follow_ups)):
             seeds = [row_seed(self.seed, opening.id, opening.draw, turn) for opening in openings]
-            for said, conversation, reply in zip(
-                replies, conversations, turns.reply(conversations, self._sampler(seeds)), strict=True
-            ):
-                said.append(reply)
+            opened = [thought_opened(prompt) for prompt in texts(Renderer(self.policy), conversations)]
+            written = turns.reply(conversations, self._sampler(seeds))
+            for said, conversation, tag, reply in zip(replies, conversations, opened, written, strict=True):
+                said.append(reply._replace(opened=tag))
                 conversation.append(text_message("assistant", reply.text))
                 conversation.extend(follow_ups[turn : turn + 1])
         return replies

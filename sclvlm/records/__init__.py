@@ -120,7 +120,11 @@ class Sample(Record):
 
 
 class Turn(BaseModel):
-    """One request and its response. `prompt` holds the messages this turn added to the conversation."""
+    """One request and its response. `prompt` holds the messages this turn added to the conversation.
+
+    opened: the tag of a thought that the chat template had begun, `<think>` say, behind which the response goes on. It
+    is written where there is one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -130,6 +134,17 @@ class Turn(BaseModel):
     num_tokens: int = Field(ge=0)
     finish_reason: Literal["stop", "length", "error"]
     logp: float | None = None
+    opened: str = ""
+
+    @property
+    def said(self) -> str:
+        """The response with the thought that it goes on with."""
+        return self.opened + self.response
+
+    @model_serializer(mode="wrap")
+    def _without_nothing_opened(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return {key: value for key, value in data.items() if key != "opened" or value}
 
 
 class ModelRef(BaseModel):

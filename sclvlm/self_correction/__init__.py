@@ -120,6 +120,7 @@ def _turns(conversation: Conversation) -> Iterator[Turn]:
             num_tokens=reply.num_tokens,
             finish_reason=reply.finish_reason,
             logp=reply.logp,
+            opened=reply.opened,
         )
 
 

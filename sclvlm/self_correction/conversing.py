@@ -139,7 +139,7 @@ def _reviews(dialogue: Dialogue, wrong: Sequence[bool]) -> list[Message]:
 
 def _is_wrong(sample: Sample, reply: Reply, marker: str) -> bool:
     """An answer that can't be read is not called wrong."""
-    return grade(in_plain_marks(reply.text, marker), sample).verdict is Verdict.INCORRECT
+    return grade(in_plain_marks(reply.opened + reply.text, marker), sample).verdict is Verdict.INCORRECT
 
 
 def _check_same(opening: Opening, before: Sequence[Reply], again: Sequence[Reply]) -> None:

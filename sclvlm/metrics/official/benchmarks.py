@@ -68,7 +68,7 @@ class Answered(NamedTuple):
     @property
     def text(self) -> str | None:
         """The answer as it was written; None where there is none."""
-        return final_text(self.response)
+        return final_text(in_plain_marks(self.turn.said, self.marker))
 
     def told(self, key: str) -> Any:
         """What the sample's meta says under `key`. Raises SclvlmError when it doesn't."""
