@@ -257,7 +257,7 @@ STAGE_FUNCTIONS: dict[str, Callable[[Job], Facts]] = {
 
 
 def preview(config: Config, name: str) -> list[Any]:
-    """What stage `name` (infer or evaluate) would ask first of each category; nothing is generated or written."""
+    """What stage `name` (infer or evaluate) would ask, an example of each kind; nothing is generated or written."""
     from sclvlm.models.outline import load_outline
     from sclvlm.self_correction.preview import previews
 

@@ -21,7 +21,7 @@ from sclvlm.prompts import INITIAL, REVIEW
 from sclvlm.records import AnswerKind, Sample
 from sclvlm.rendering import Renderer
 from sclvlm.self_correction.conversing import Dialogue
-from sclvlm.self_correction.preview import Preview, previews
+from sclvlm.self_correction.preview import Preview, one_a_kind, previews
 from sclvlm.storage import write_records
 
 DIALOGUE = Dialogue(INITIAL["direct"], REVIEW["again"], 2)
@@ -76,6 +76,21 @@ def test_one_sample_of_each_category_is_shown(tiny_model: Callable[[str], Path])
     asked = [sample("a", "x"), sample("b", "x"), sample("c", "y"), sample("d", "x")]
     shown = previews(asked, load_outline(str(tiny_model("llama"))), DIALOGUE, max_new_tokens=1)
     assert [each.id for each in shown] == ["a", "c"]
+
+
+def test_each_benchmark_is_shown_before_the_categories_of_any_fill_the_rest() -> None:
+    def of(suite: str, *categories: str) -> list[Sample]:
+        return [sample(f"{suite}/{each}", each, meta={"suite": suite}) for each in categories]
+
+    many = [f"subject {number}" for number in range(30)]
+    shown = one_a_kind([*of("MMMU", *many), *of("POPE", "random", "random"), *of("MME", ""), *of("AAA", "")])
+    # Four benchmarks leave eight of the twelve to further categories, the first ones.
+    assert [each.id for each in shown] == [*(f"MMMU/{name}" for name in many[:9]), "POPE/random", "MME/", "AAA/"]
+
+
+def test_more_than_twelve_benchmarks_are_all_shown() -> None:
+    asked = [sample(f"{at}{name}", name, meta={"benchmark": f"b{at}"}) for at in range(15) for name in "xy"]
+    assert [each.id for each in one_a_kind(asked)] == [f"{at}x" for at in range(15)]
 
 
 def test_a_prompt_that_does_not_fit_is_told(tiny_model: Callable[[str], Path]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
 from sclvlm.engines.context import context_of
@@ -13,9 +12,10 @@ from sclvlm.models import Policy
 from sclvlm.pictures import load_images
 from sclvlm.records import Message, Sample, text_message
 from sclvlm.rendering import Renderer
+from sclvlm.reporting.official import benchmark_of
 from sclvlm.self_correction.conversing import Dialogue
 
-MOST = 12  # categories shown
+MOST = 12  # samples shown for their categories alone
 ANSWER = "(answer)"
 
 
@@ -59,24 +59,28 @@ class Preview:
         return {**asdict(self), "images": list(self.images), "too_long": self.too_long}
 
 
-def one_a_category(samples: Iterable[Sample]) -> Iterator[Sample]:
-    """The first sample of each category, in order; of a file without categories the first one."""
-    seen: set[str] = set()
+def one_a_kind(samples: Iterable[Sample]) -> list[Sample]:
+    """The first sample of each benchmark, then those of further categories while there are less than twelve in all.
+
+    In their order. Of a file without benchmarks and categories the first one.
+    """
+    firsts: dict[tuple[str, str], Sample] = {}
     for sample in samples:
-        if sample.category not in seen:
-            seen.add(sample.category)
-            yield sample
+        firsts.setdefault((benchmark_of(sample), sample.category), sample)
+    heads = {benchmark: (benchmark, category) for benchmark, category in reversed(firsts)}.values()
+    further = [kind for kind in firsts if kind not in heads]
+    kept = {*heads, *further[: max(MOST - len(heads), 0)]}
+    return [sample for kind, sample in firsts.items() if kind in kept]
 
 
 def previews(samples: Iterable[Sample], policy: Policy, dialogue: Dialogue, *, max_new_tokens: int) -> list[Preview]:
-    """One sample of each category, of the first twelve.
+    """One sample of each benchmark and of some categories, see `one_a_kind`.
 
     policy: needs no weights. Raises SclvlmError for a policy that acts, and for a picture that can't be opened.
     """
     if policy.acts:
         raise SclvlmError(f"model.path {policy.ref.path!r}: a policy that acts reads no prompt. Leave --dry-run out.")
-    shown = islice(one_a_category(samples), MOST)
-    return [_preview(sample, Renderer(policy), dialogue, max_new_tokens) for sample in shown]
+    return [_preview(sample, Renderer(policy), dialogue, max_new_tokens) for sample in one_a_kind(samples)]
 
 
 def _preview(sample: Sample, renderer: Renderer, dialogue: Dialogue, max_new_tokens: int) -> Preview:
