@@ -46,17 +46,33 @@ class Prompt:
 
 def _marked_by(marker: str, prompts: Iterable[Prompt]) -> dict[str, Prompt]:
     """`prompts` by their names, each asking for `marker` where its text has `{marked}`."""
-    opening, _, closing = marker.replace("{", "{{").replace("}", "}}").partition(" ")
+    opening, _, closing = _literal(marker).partition(" ")
     asked = f"between {opening} and {closing}" if closing else f"between two {opening} marks"
     return {
         prompt.name: replace(
             prompt,
-            text=prompt.text.replace("{marked}", asked),
-            wrong=prompt.wrong.replace("{marked}", asked),
+            text=_asking(prompt.text, asked),
+            wrong=_asking(prompt.wrong, asked),
             marker=marker,
         )
         for prompt in prompts
     }
+
+
+def _asking(text: str, asked: str) -> str:
+    """`text` with `asked` in place of `{marked}`; other placeholders stay, and doubled braces as they are."""
+    parsed = string.Formatter().parse(text)
+    return "".join(_literal(said) + _field(name, asked) for said, name, _, _ in parsed)
+
+
+def _field(name: str | None, asked: str) -> str:
+    if name is None:
+        return ""
+    return asked if name == "marked" else f"{{{name}}}"
+
+
+def _literal(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 _INITIAL = (
@@ -141,7 +157,8 @@ def load_prompt(role: str, spec: str, marker: str = MARKER) -> Prompt:
 
     role: "initial" or "review". A YAML file maps names to `{version: 1, initial|review: text}`, a review also with
     `review_wrong: text` for answers that are wrong. marker: what the final answer is asked to stand between.
-    Raises ConfigError for an unknown name, an unreadable file, an unknown placeholder or no marker.
+    Raises ConfigError for an unknown name, an unreadable file, no marker, and for a text that is empty, uses another
+    placeholder or a formatted one, or asks at the beginning without the question.
     """
     if not 1 <= len(marker.split(" ")) <= 2 or not all(marker.split(" ")):
         raise ConfigError(f"marker: expected a mark, or an opening and a closing one and a space, got {marker!r}.")
@@ -163,20 +180,27 @@ def _from_yaml(path: Path, name: str, role: str) -> Prompt:
     entry = entries.get(name) if isinstance(entries, dict) else None
     if not isinstance(entry, dict) or not isinstance(entry.get(role), str):
         raise ConfigError(f"{path}: expected an entry {name!r} with a text under {role!r}.")
-    if not isinstance(version := entry.get("version", 1), int):
+    if not isinstance(version := entry.get("version", 1), int) or isinstance(version, bool):
         raise ConfigError(f"{path}: prompt {name!r}: version must be a whole number, got {version!r}.")
     if not isinstance(wrong := entry.get("review_wrong", "") if role == "review" else "", str):
         raise ConfigError(f"{path}: prompt {name!r}: review_wrong must be a text, got {wrong!r}.")
-    for text in (entry[role], wrong):
-        _check_placeholders(name, text, {"question", "options", "hint"} if role == "initial" else set(), path)
+    for key in (role, "review_wrong") if wrong else (role,):
+        _check_text(entry[key], key, f"{path}: prompt {name!r}")
     return Prompt(name, version, entry[role], wrong)
 
 
-def _check_placeholders(name: str, text: str, allowed: set[str], path: Path) -> None:
+def _check_text(text: str, key: str, place: str) -> None:
+    """Raise ConfigError unless `text`, which stands at `place` under `key`, says something and can be filled in."""
+    if not text.strip():
+        raise ConfigError(f"{place}: {key} must say something, got {text!r}. Write what the model is to read.")
     try:
-        used = {field for _, field, _, _ in string.Formatter().parse(text) if field is not None}
+        fields = [field for field in string.Formatter().parse(text) if field[1] is not None]
     except ValueError as error:
-        raise ConfigError(f"{path}: prompt {name!r}: {error}. Write {{{{ for a literal brace.") from None
-    if unknown := used - allowed - {"marked"}:
-        may = sorted(allowed) or "no placeholder"
-        raise ConfigError(f"{path}: prompt {name!r} may use {may}, got {sorted(unknown)}.")
+        raise ConfigError(f"{place}: {error}. Write {{{{ for a literal brace.") from None
+    allowed = {"question", "options", "hint"} if key == "initial" else set()
+    if unknown := {str(name) for _, name, _, _ in fields} - allowed - {"marked"}:
+        raise ConfigError(f"{place} may use {sorted(allowed) or 'no placeholder'}, got {sorted(unknown)}.")
+    if formatted := next((name for _, name, form, conversion in fields if form or conversion), None):
+        raise ConfigError(f"{place}: a placeholder takes no format and no conversion. Write {{{formatted}}} alone.")
+    if key == "initial" and "question" not in {name for _, name, _, _ in fields}:
+        raise ConfigError(f"{place}: an initial prompt must ask the question, got {text!r}. Write {{question}} in it.")

@@ -117,9 +117,37 @@ def test_a_doubled_brace_is_said_as_one(tmp_path: Path) -> None:
     assert message_text(review_message(prompt)) == "Write {x}."
 
 
-def test_a_version_is_a_whole_number(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="version must be a whole number, got 'two'"):
-        load_prompt("review", own(tmp_path, "mine: {version: two, review: x}"))
+def test_a_doubled_brace_around_a_placeholder_s_name_is_said_as_one(tmp_path: Path) -> None:
+    prompt = load_prompt(
+        "initial", own(tmp_path, "mine: {initial: '{question} Write {{marked}} {marked}.'}"), "<a> </a>"
+    )
+    said = message_text(initial_message(prompt, sample()))
+    assert said == f"{sample().question} Write {{marked}} between <a> and </a>."
+
+
+@pytest.mark.parametrize("field", ["question:d", "question!z", "marked!r", "hint:>9", "options:{hint}"])
+def test_a_placeholder_takes_no_format(tmp_path: Path, field: str) -> None:
+    name = field.replace("!", ":").partition(":")[0]
+    with pytest.raises(ConfigError, match=rf"'mine': a placeholder takes no format .* Write \{{{name}\}} alone"):
+        load_prompt("initial", own(tmp_path, f"mine: {{initial: '{{question}} {{{field}}}'}}"))
+
+
+@pytest.mark.parametrize("entry", ["initial: ''", "review: ' '", "review: x, review_wrong: ' '"])
+def test_a_prompt_says_something(tmp_path: Path, entry: str) -> None:
+    role, key = entry.partition(":")[0], entry.split(", ")[-1].partition(":")[0]
+    with pytest.raises(ConfigError, match=rf"'mine': {key} must say something, got '\s?'"):
+        load_prompt(role, own(tmp_path, f"mine: {{{entry}}}"))
+
+
+def test_an_initial_prompt_asks_the_question(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'mine': an initial prompt must ask the question, got 'Hello'"):
+        load_prompt("initial", own(tmp_path, "mine: {initial: Hello}"))
+
+
+@pytest.mark.parametrize(("version", "shown"), [("two", "'two'"), ("true", "True")])
+def test_a_version_is_a_whole_number(tmp_path: Path, version: str, shown: str) -> None:
+    with pytest.raises(ConfigError, match=f"version must be a whole number, got {shown}"):
+        load_prompt("review", own(tmp_path, f"mine: {{version: {version}, review: x}}"))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -164,8 +192,8 @@ def test_the_marker_is_what_one_asks_for(marker: str, asked: str, tmp_path: Path
     first, review = load_prompt("initial", "direct", marker), load_prompt("review", "again", marker)
     assert message_text(initial_message(first, sample())).endswith(asked)
     assert message_text(review_message(review)).endswith(asked)
-    mine = load_prompt("initial", own(tmp_path, "mine: {initial: 'Say it {marked}.'}"), marker)
-    assert message_text(initial_message(mine, sample())) == f"Say it {asked}"
+    mine = load_prompt("review", own(tmp_path, "mine: {review: 'Say it {marked}.'}"), marker)
+    assert message_text(review_message(mine)) == f"Say it {asked}"
 
 
 @pytest.mark.parametrize("marker", ["", "a b c", "a  b", " a"])
