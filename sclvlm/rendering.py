@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -70,13 +71,14 @@ class Renderer:
             return Encoded([self.tokens(text) for text in texts], {}, {})
         self._check_images(images)
         try:
-            batch = self.policy.processor(
-                text=list(texts),
-                images=[list(each) for each in images],
-                padding=True,
-                add_special_tokens=False,
-                return_tensors="pt",
-            )
+            with _padding(self.policy):
+                batch = self.policy.processor(
+                    text=list(texts),
+                    images=[list(each) for each in images],
+                    padding=True,
+                    add_special_tokens=False,
+                    return_tensors="pt",
+                )
         except ValueError as error:
             raise PictureError(f"the model's processor refuses the pictures: {error}") from error
         ids, content = batch["input_ids"], batch["attention_mask"].bool()
@@ -188,6 +190,19 @@ class Renderer:
                 f"model.path {path!r}: in a batch this model wants equally many images a row, got {counts[0]} and "
                 f"{counts[-1]}. Train on such records apart, or in batches of one."
             )
+
+
+@contextmanager
+def _padding(policy: Policy) -> Iterator[None]:
+    """Inside, the policy's tokenizer has something to fill rows with; processors ask for it, whatever it is."""
+    words, lacks = policy.tokenizer, policy.tokenizer.pad_token is None
+    if lacks:
+        words.pad_token = words.convert_ids_to_tokens(policy.pad_id)
+    try:
+        yield
+    finally:
+        if lacks:
+            words.pad_token = None
 
 
 def _part(part: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -152,6 +154,21 @@ def test_content_as_string_and_as_parts_renders_alike(tiny_policy: Callable[[str
 def test_a_completion_ends_with_the_assistant() -> None:
     with pytest.raises(SclvlmError, match="begin and end with an assistant message, got assistant, user"):
         byte_level().completion(ASK, [*ANSWER, AGAIN])
+
+
+@pytest.mark.parametrize("family", ["fast_vlm", "llava", "qwen"])
+def test_a_tokenizer_without_a_pad_token_encodes_rows_of_several_lengths_and_stays_without(
+    family: str, tiny_policy: Callable[[str], Policy], pictures: list[str]
+) -> None:
+    policy = tiny_policy(family)
+    bare = replace(policy, processor=deepcopy(policy.processor))
+    bare.tokenizer.pad_token = None
+    asked = [[text_message("user", question, images=1)] for question in ("What is it?", "a")]
+    images = [load_images([picture], ask) for picture, ask in zip(pictures, asked, strict=False)]
+    texts = [Renderer(policy).text(ask, reply=True) for ask in asked]
+    expected, found = (Renderer(each).encode(texts, images) for each in (policy, bare))
+    assert found.ids == expected.ids
+    assert bare.tokenizer.pad_token is None
 
 
 def test_a_text_only_model_refuses_images(tiny_policy: Callable[[str], Policy], pictures: list[str]) -> None:
