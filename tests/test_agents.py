@@ -185,6 +185,17 @@ def test_a_policy_acts_and_is_scored_in_bfloat16_too(tmp_path: Path) -> None:
     assert (scored.sums / scored.num_tokens).mean().item() == pytest.approx(-np.log(4), abs=0.7)
 
 
+def test_an_episode_whose_logits_are_not_finite_fails_with_the_remedy(tmp_path: Path) -> None:
+    policy = load_policy(str(acting.agent(tmp_path)), dtype="float32", device="cpu")
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.fill_(torch.inf)
+    with pytest.raises(
+        SclvlmError, match=r"logits are not finite in float32\. Set model\.dtype to bfloat16 or float32"
+    ):
+        WorldEngine(policy, seed=0, max_new_tokens=3).converse([opening(1)], [])
+
+
 def test_an_episode_does_not_depend_on_who_is_played_beside_it(policy: Policy) -> None:
     engine = WorldEngine(policy, seed=3, max_new_tokens=50, temperature=1.0)
     together = engine.converse([opening(1), opening(2, draw=1), opening(3)], [])

@@ -15,14 +15,17 @@ from transformers import Gemma3TextConfig, MambaConfig, MistralConfig, Qwen2Conf
 
 from sclvlm.collation import Collator, logps
 from sclvlm.engines import Opening, Reply
+from sclvlm.engines.drafts import Draft, Written
 from sclvlm.engines.exactness import why_not_continued
 from sclvlm.engines.hf import HFEngine
 from sclvlm.engines.sampling import RowSampler
 from sclvlm.engines.seeds import row_seed
 from sclvlm.models import Policy, load_policy
 from sclvlm.pictures import load_images
-from sclvlm.records import Demonstration, Message, text_message
+from sclvlm.prompts import INITIAL, REVIEW
+from sclvlm.records import AnswerKind, Demonstration, Message, Sample, text_message
 from sclvlm.rendering import Renderer
+from sclvlm.self_correction.conversing import Dialogue, converse
 from sclvlm.tuning import Lora, tune
 from tests import tiny
 
@@ -277,6 +280,38 @@ def test_a_reply_says_which_thought_the_template_had_begun(
     words.chat_template = tiny.CHATML.replace("assistant\n{%", f"assistant\n{begun}{{%")
     said = engine(replace(policy, processor=words)).converse(asked, FOLLOW_UPS)
     assert {reply.opened for replies in said for reply in replies} == {opened}
+
+
+@pytest.mark.parametrize("continue_cache", [True, False])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_conversation_whose_logits_are_not_finite_fails_by_itself(
+    continue_cache: bool, temperature: float, tiny_policy: Callable[[str], Policy]
+) -> None:
+    policy, (tilde,) = tiny_policy("llama"), tiny_policy("llama").tokenizer("~")["input_ids"]
+    speaker = engine(policy, continue_cache=continue_cache, temperature=temperature)
+    asked = [
+        (Sample(id=text, question=text, kind=AnswerKind.TEXT, answer="x"), 0) for text in ("Hm?", "Why?", "~~", "Oh")
+    ]
+    dialogue = Dialogue(INITIAL["bare"], REVIEW["again"], 1)
+    expected = [each.replies[0].text for each in converse(asked, speaker, dialogue)]
+
+    def overflow(_: Any, args: Any, inputs: Any, output: Any) -> None:
+        if inputs["input_ids"].shape[1] > 1:  # what is asked, and not what a reply says
+            output.logits[(inputs["input_ids"] == tilde).any(1)] = torch.nan
+
+    hook = policy.model.register_forward_hook(overflow, with_kwargs=True)
+    said = converse(asked, speaker, dialogue)
+    hook.remove()
+    assert [each.replies[0].text for each in said if not each.error] == [*expected[:2], expected[3]]
+    assert [each.opening.id for each in said if each.error] == ["~~"]
+    assert "logits are not finite in float32. Set model.dtype to bfloat16 or float32" in said[2].reason
+
+
+def test_what_a_row_would_go_on_with_once_it_has_ended_does_not_count() -> None:
+    draft, rows = Draft(2, 3, [9], torch.device("cpu")), torch.arange(2)
+    draft.write(rows, torch.tensor([9, 1]), torch.tensor([-1.0, -1.0]))
+    draft.write(rows, torch.tensor([0, 9]), torch.tensor([torch.nan, -2.0]))
+    assert draft.replies() == [Written([9], True, -1.0), Written([1, 9], True, -3.0)]
 
 
 def test_temperature_zero_picks_the_likeliest() -> None:

@@ -33,7 +33,7 @@ class Draft:
         writes = self.active[rows]
         self._tokens[rows, self.step] = tokens
         self._lengths[rows] += writes
-        self._logps[rows] += logps * writes
+        self._logps[rows] += logps.masked_fill(~writes, 0.0)  # whatever a row that has ended would go on with
         self.active[rows] = writes & ~torch.isin(tokens, self._stop)
         self.step += 1
         return self.step < self._tokens.shape[1] and bool(self.active.any())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from sclvlm.errors import SclvlmError
 
 
 class RowSampler:
@@ -36,6 +39,18 @@ class RowSampler:
         uniform = self._uniform[:, step] if rows is None else self._uniform[rows.cpu(), step]
         threshold = uniform[:, None].to(cdf.device) * cdf[:, -1:]
         return torch.searchsorted(cdf, threshold, right=True).clamp(max=cdf.shape[-1] - 1)[:, 0]
+
+
+def check_finite(logp: float, dtype: torch.dtype) -> None:
+    """Raise SclvlmError where the log-probability of picked tokens is no number, as those of such logits are.
+
+    dtype: the number type that the model computes in.
+    """
+    if not math.isfinite(logp):
+        raise SclvlmError(
+            f"the model's logits are not finite in {str(dtype).removeprefix('torch.')}. Set model.dtype to bfloat16 or "
+            "float32; where they are not finite in these either, its weights are broken."
+        )
 
 
 def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:

@@ -16,7 +16,7 @@ from sclvlm.engines.drafts import Draft, Written
 from sclvlm.engines.notices import say_once
 from sclvlm.engines.openings import Asked, Processed, encode, pictures_of, processed
 from sclvlm.engines.places import Places
-from sclvlm.engines.sampling import RowSampler
+from sclvlm.engines.sampling import RowSampler, check_finite
 from sclvlm.engines.trunks import trunks
 from sclvlm.models import Policy, placeholders
 from sclvlm.records import Message
@@ -52,7 +52,11 @@ class Turns(Generic[P]):
         raise NotImplementedError
 
     def finish(self, written: Written) -> Reply:
-        """The reply that its tokens spell; a stop token at the end is counted and not shown."""
+        """The reply that its tokens spell; a stop token at the end is counted and not shown.
+
+        Raises what `check_finite` raises.
+        """
+        check_finite(written.logp, self.policy.model.dtype)
         shown = written.tokens[:-1] if written.stopped else written.tokens
         text = self.policy.tokenizer.decode(shown, skip_special_tokens=True)
         return Reply(text, len(written.tokens), "stop" if written.stopped else "length", written.logp)

@@ -11,7 +11,7 @@ from torch import Tensor
 from sclvlm.agents.trajectories import TrajectoryProcessor, told
 from sclvlm.agents.world import Cell
 from sclvlm.engines import Opening, Reply
-from sclvlm.engines.sampling import RowSampler
+from sclvlm.engines.sampling import RowSampler, check_finite
 from sclvlm.engines.seeds import row_seed
 from sclvlm.errors import SclvlmError
 from sclvlm.models import Policy
@@ -86,6 +86,7 @@ class WorldEngine:
         game.logp += logp
 
     def _reply(self, game: _Game) -> Reply:
+        check_finite(game.logp, self.policy.model.dtype)
         reached = self._processor.world.reached(game.agent)
         text = told(game.actions, reached)
         return Reply(text, len(game.actions), "length" if reached is None else "stop", game.logp)
