@@ -189,7 +189,7 @@ def test_widths_that_batches_are_planned_by_are_those_of_the_rows(
     assert Widths(renderer).rows(asked, [], 10) == [len(each) + 10 for each in ids]
 
 
-@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
+@pytest.mark.parametrize("family", ["llava", "mllama", "qwen2_5_vl"])
 def test_a_budget_of_tokens_changes_no_reply(
     family: str, policy: Callable[[str], Policy], shapes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
