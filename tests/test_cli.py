@@ -20,6 +20,7 @@ from sclvlm.config import STAGES
 from sclvlm.errors import SclvlmError
 from sclvlm.questions import Questions
 from sclvlm.records import ModelRef, PreferencePair, Trace, Turn, text_message
+from sclvlm.self_correction.journal import Answered, answered
 from sclvlm.storage import write_records
 
 ROOT = Path(__file__).parents[1]
@@ -253,8 +254,9 @@ def two_turns(name: str) -> Trace:
 def stub_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every sample is answered wrong, then right."""
 
-    def ask(questions: Questions) -> None:
+    def ask(questions: Questions) -> Answered:
         write_records(questions.traces, [two_turns(sample.id) for sample in questions.samples])
+        return answered(questions.traces)
 
     monkeypatch.setattr("sclvlm.pipeline._ask", ask)
     monkeypatch.setattr("sclvlm.preflight._check_model", lambda config: None)
