@@ -10,7 +10,7 @@ Part = Literal["language", "projector", "vision"]
 Way = Literal["frozen", "lora", "full"]
 
 VISION_NAMES = r"vision\w*|visual|image_encoder"
-PROJECTOR_NAMES = r"multi_modal_projector|connector|merger|deepstack_merger_list|aligner|mm_projector"
+PROJECTOR_NAMES = r"multi_modal_projector|connector|merger|deepstack_merger_list|aligner|mm_projector|resampler_model"
 VISION = re.compile(rf"(^|\.)({VISION_NAMES})($|\.)")
 PROJECTOR = re.compile(rf"(^|\.)({PROJECTOR_NAMES})($|\.)")
 

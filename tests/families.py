@@ -300,7 +300,6 @@ def paligemma() -> Parts:
 
 
 SEEING: dict[str, Callable[[], Parts]] = {
-    "ernie": ernie,
     "fast_vlm": fast_vlm,
     "idefics3": idefics3,
     "internvl": internvl,
@@ -313,6 +312,9 @@ SEEING: dict[str, Callable[[], Parts]] = {
     "qwen3_vl": qwen3_vl,
     "smolvlm": smolvlm,
 }
+TOKENWISE: dict[str, Callable[[], Parts]] = {"ernie": ernie}
+"""Sees, and its processor tells more of each token than its id."""
+
 UNSHARED: dict[str, Callable[[], Parts]] = {
     "gemma3": gemma3,
     "mamba": mamba,
@@ -325,7 +327,7 @@ UNSHARED: dict[str, Callable[[], Parts]] = {
 def build(family: str, attention: str = "eager") -> Policy:
     """The family's policy, the same at each call; `attention` is its language model's."""
     torch.manual_seed(7)
-    model, processor = {**SEEING, **READING, **UNSHARED}[family]()
+    model, processor = {**SEEING, **TOKENWISE, **READING, **UNSHARED}[family]()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1 and "vision_tower" not in name:  # large enough for every token to be heard

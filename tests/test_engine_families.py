@@ -22,7 +22,7 @@ from tests import families, tiny
 
 LIMIT = 6  # tokens
 FOLLOW_UPS = [text_message("user", "Look again!"), text_message("user", "Sure?")]
-FAMILIES = [*families.SEEING, *families.READING, *families.UNSHARED]
+FAMILIES = [*families.SEEING, *families.TOKENWISE, *families.READING, *families.UNSHARED]
 BLIND = {*families.READING, "mamba", "qwen3_next"}
 # Families whose turns are each encoded anew, and what a user is told.
 RECOMPUTED = {
@@ -122,7 +122,7 @@ def test_a_model_that_cannot_continue_exactly_says_why_once(
     assert [RECOMPUTED[family] in each for each in told] == [True] * (family in RECOMPUTED)
 
 
-@pytest.mark.parametrize("family", families.SEEING)
+@pytest.mark.parametrize("family", [*families.SEEING, *families.TOKENWISE])
 def test_a_picture_of_several_questions_and_draws_is_encoded_once(
     family: str, policy: Callable[[str], Policy], shapes: list[str]
 ) -> None:
@@ -177,7 +177,7 @@ def test_questions_that_begin_alike_are_one_row_that_far(
     assert said == [generated(policy(family), opening, FOLLOW_UPS) for opening in asked]
 
 
-@pytest.mark.parametrize("family", [*families.SEEING, "gemma3", "paligemma", "llama"])
+@pytest.mark.parametrize("family", [*families.SEEING, *families.TOKENWISE, "gemma3", "paligemma", "llama"])
 def test_widths_that_batches_are_planned_by_are_those_of_the_rows(
     family: str, policy: Callable[[str], Policy], shapes: list[str]
 ) -> None:

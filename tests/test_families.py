@@ -16,12 +16,13 @@ from sclvlm.attention import split_attention
 from sclvlm.collation import Collator, agreed_layout, logps
 from sclvlm.errors import ConfigError, SclvlmError
 from sclvlm.models import Policy
+from sclvlm.parts import part_of
 from sclvlm.records import PreferencePair
 from sclvlm.rendering import Renderer
 from sclvlm.tuning import Lora, tune
 from tests import families
 
-EXACT = [*families.SEEING, *families.READING]
+EXACT = [*families.SEEING, *families.TOKENWISE, *families.READING]
 CAPPED = {"gemma2"}  # scores capped inside the attention, which torch's fused one can't do
 # Families that stay with plain rows, and what a user who asks for shared ones is told.
 PLAIN_ONLY = {
@@ -152,7 +153,7 @@ def test_adapters_learn_the_same_in_both_layouts(family: str, shapes: list[str])
     assert (slopes[0] - slopes[1]).norm() < 1e-4 * slopes[0].norm()
 
 
-@pytest.mark.parametrize("family", families.SEEING)
+@pytest.mark.parametrize("family", [*families.SEEING, *families.TOKENWISE])
 def test_shared_rows_hold_a_picture_once(family: str, policy: Callable[[str], Policy], shapes: list[str]) -> None:
     pairs = records(family, shapes)
     plain, shared = (Collator(Renderer(policy(family)), layout)(pairs)["inputs"] for layout in ("plain", "shared"))
@@ -195,3 +196,9 @@ def test_families_with_plain_rows_only_score_there_as_sequences_alone(
     pairs = records(family if family in ("gemma3", "mllama", "paligemma") else "llama", shapes)
     expected = torch.stack([families.alone(policy(family), each) for each in pairs])
     torch.testing.assert_close(sums(policy(family), pairs, "plain"), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", [*families.SEEING, *families.TOKENWISE])
+def test_every_family_that_sees_has_an_encoder_and_a_projector(family: str, policy: Callable[[str], Policy]) -> None:
+    found = {part_of(name) for name, _ in policy(family).model.named_parameters()}
+    assert found == {"language", "projector", "vision"}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import anyio
 import httpx2
 import pytest
 
+from sclvlm.engines import Reply, requests
 from sclvlm.engines import fleet as fleets
-from sclvlm.engines import requests
 from sclvlm.engines.requests import PassingError, read_reply
 from sclvlm.errors import SclvlmError
 from tests.faulty import FAULTS
@@ -46,9 +47,9 @@ LOGPROBS = '"logprobs": {"content": [{"logprob": -0.5}, {"logprob": -1.0}]}'
         ),
     ],
 )
-def test_a_completion_is_read_to_a_reply(text: str, expected: tuple[object, ...]) -> None:
+def test_a_completion_is_read_to_a_reply(text: str, expected: tuple[Any, ...]) -> None:
     said = text.replace("USAGE", USAGE).replace("LOGPROBS", LOGPROBS)
-    assert read_reply(response(200, said), "http://host/v1") == expected
+    assert read_reply(response(200, said), "http://host/v1") == Reply(*expected)
 
 
 @pytest.mark.parametrize(

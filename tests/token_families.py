@@ -29,7 +29,7 @@ def ernie() -> Parts:
         tie_word_embeddings=False,
     )
     pictures = tf.Ernie4_5_VLMoeImageProcessor(size={"shortest_edge": 56 * 56, "longest_edge": 56 * 84})
-    films = tf.Ernie4_5_VLMoeVideoProcessor()
+    films = tf.Ernie4_5_VLMoeVideoProcessor(draw_on_frames=False)
     processor = tf.Ernie4_5_VLMoeProcessor(pictures, words, films, chat_template=words.chat_template)
     return tf.Ernie4_5_VLMoeForConditionalGeneration(config), processor
 
