@@ -9,7 +9,7 @@ from typing import Literal
 Part = Literal["language", "projector", "vision"]
 Way = Literal["frozen", "lora", "full"]
 
-VISION_NAMES = r"vision\w*|visual|image_encoder"
+VISION_NAMES = r"vision(?!_moe)\w*|visual|image_encoder"  # ERNIE's vision_moe are experts of its language model
 PROJECTOR_NAMES = r"multi_modal_projector|connector|merger|deepstack_merger_list|aligner|mm_projector|resampler_model"
 VISION = re.compile(rf"(^|\.)({VISION_NAMES})($|\.)")
 PROJECTOR = re.compile(rf"(^|\.)({PROJECTOR_NAMES})($|\.)")
