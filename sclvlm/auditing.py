@@ -77,16 +77,22 @@ def _readable(hashed: Callable[[], str | None]) -> str | None:
         return None
 
 
+def audit_of(path: Path) -> Audit | None:
+    """The audit in `path`; None where there is none, or one of another version."""
+    if not path.is_file():
+        return None
+    try:
+        return Audit.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError:
+        log.info("%s: not an audit of this version", path)
+        return None
+
+
 def audit_kept(config: Config, training: Path, path: Path) -> Audit:
     """The audit in `path` if it was made of the same records and questions, else a new one, with its warning."""
-    if path.is_file():
-        try:
-            kept = Audit.model_validate_json(path.read_text(encoding="utf-8"))
-        except ValidationError:
-            log.info("%s: not an audit of this version, made anew", path)
-        else:
-            if kept.inputs == audited(config, training):
-                return kept
+    kept = audit_of(path)
+    if kept is not None and kept.inputs == audited(config, training):
+        return kept
     audit = audit_run(config, training)
     warn(audit)
     return audit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -11,12 +10,11 @@ from os.path import abspath
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from pydantic import ValidationError
 
 from sclvlm.aligning import Side, align, read_side
-from sclvlm.audit import Audit
-from sclvlm.config import Config, ReportSection
+from sclvlm.auditing import audit_of
+from sclvlm.config import Config, ReportSection, apply_override
 from sclvlm.errors import ConfigError
 from sclvlm.pipeline import provenance, read_json
 from sclvlm.reporting import (
@@ -34,8 +32,6 @@ from sclvlm.reporting.schema import Learning
 from sclvlm.storage import describe
 from sclvlm.targets import Target, names_of, open_target
 from sclvlm.viewing.sources import Run
-
-log = logging.getLogger(__name__)
 
 LONGEST = 80
 """Characters of a folder that is named after runs."""
@@ -128,19 +124,14 @@ def _check_distinct(paths: Sequence[Path], targets: Sequence[Target]) -> None:
 
 def settings_of(config: Config, overrides: Sequence[str]) -> ReportSection:
     """The report section of a run, or the defaults, with `report.key=value` over it."""
-    given = dict(_setting(each) for each in overrides if each.startswith("report."))
+    data = {"report": (config.report or ReportSection()).model_dump()}
+    for override in overrides:
+        if override.startswith("report."):
+            apply_override(data, override)
     try:
-        return ReportSection.model_validate({**(config.report or ReportSection()).model_dump(), **given})
+        return ReportSection.model_validate(data["report"])
     except ValidationError as error:
         raise ConfigError(f"report.{describe(error)}. Known keys: {', '.join(ReportSection.model_fields)}.") from None
-
-
-def _setting(override: str) -> tuple[str, Any]:
-    key, _, text = override.removeprefix("report.").partition("=")
-    try:
-        return key, yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML.") from None
 
 
 def _notes(compared: Sequence[Compared], request: Request, targets: Sequence[Target]) -> list[str]:
@@ -174,17 +165,9 @@ def _learning(one: Compared) -> Learning:
     return learning_of(
         one.side.name,
         pair_counts=read_json(folder / "label" / "counts.json"),
-        audit=_audit(folder / "label" / "audit.json"),
+        audit=audit_of(folder / "label" / "audit.json"),
         history=read_json(folder / "train" / "history.json"),
     )
-
-
-def _audit(path: Path) -> Audit | None:
-    try:
-        return Audit.model_validate(found) if (found := read_json(path)) else None
-    except ValidationError:
-        log.info("%s: not an audit of this version, left out", path)
-        return None
 
 
 def _provenance(request: Request, names: Sequence[str], targets: Sequence[Target]) -> dict[str, Any]:

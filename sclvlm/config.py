@@ -339,14 +339,15 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
         raise ConfigError(f"{path}: expected sections such as run: and model:, got {type(data).__name__}.")
     data = {key: {} if value is None else value for key, value in data.items()}
     for override in overrides or []:
-        _apply(data, override)
+        apply_override(data, override)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
         raise ConfigError(f"{path}: {describe(error)}.{_remedy(error)}") from None
 
 
-def _apply(data: dict[str, Any], override: str) -> None:
+def apply_override(data: dict[str, Any], override: str) -> None:
+    """Put the value of `section.key=value` into `data`. Raises ConfigError for what has not that form."""
     key, equals, text = override.partition("=")
     if key in STAGES and text == "null":
         data[key] = None

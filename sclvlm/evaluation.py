@@ -19,7 +19,7 @@ from sclvlm.questions import Questions, measured_models, questions_of
 from sclvlm.records import GradedTrace, Sample, Trace
 from sclvlm.runs import Stage, locked
 from sclvlm.scoreboard import Cell, cells_of, document, markdown, page, several
-from sclvlm.self_correction.journal import answered, merge, wanted
+from sclvlm.self_correction.journal import merge, wanted
 from sclvlm.storage import read_records, repair_torn_line, write_json, write_records, write_text
 
 
@@ -83,12 +83,13 @@ def rescore(config: Config) -> dict[str, Any]:
     if not stage.begun:
         raise _unanswered(stage.folder)
     measured = measured_questions(config)
+    missing = 0
     with locked(config.folder):
         for name, asked in measured.items():
-            merge(asked.traces, asked.samples, asked.ask.draws)  # as several processes left it
+            done = merge(asked.traces, asked.samples, asked.ask.draws)  # as several processes left it
             repair_torn_line(asked.traces)
             _check_asked(name, asked, changed=stage.made_with("data.test") != stage.inputs["data.test"])
-        missing = sum(_missing(asked) for asked in measured.values())
+            missing += sum(each not in done for each in wanted(asked.samples, asked.ask.draws))
         if missing and not (stage.folder / "facts.json").is_file():
             raise _unanswered(stage.folder, missing)
         facts = {"stage": "evaluate", **score_all(measured, stage.folder)}
@@ -103,12 +104,6 @@ def rescore(config: Config) -> dict[str, Any]:
 def _unanswered(folder: Path, missing: int = 0) -> ConfigError:
     lacking = f" (answers still to be had: {missing:,})" if missing else ""
     return ConfigError(f"{folder}: nothing to score again{lacking}. Run `sclvlm evaluate CONFIG` to its end first.")
-
-
-def _missing(asked: Questions) -> int:
-    """How many conversations that are asked for were not held."""
-    done = answered(asked.traces)
-    return sum(each not in done for each in wanted(asked.samples, asked.ask.draws))
 
 
 def _check_asked(name: str, asked: Questions, *, changed: bool) -> None:
